@@ -1,0 +1,45 @@
+# Everything starts from here: each target does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-dev
+BENCH_READY := $(VENV)/.ready-bench
+
+.PHONY: setup demo test lint format bench sanitize clean
+
+setup: $(READY)
+
+# Without a C compiler the core is built with Zig's, from PyPI (scripts/with_compiler finds out).
+$(READY): pyproject.toml CMakeLists.txt scripts/with_compiler $(wildcard native/*.[ch] native/python/*.[ch])
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	scripts/with_compiler $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja 'cffi>=1.16' 'nanobind>=2' 'pybind11>=2.12' setuptools
+	touch $@
+
+demo: $(READY)
+	$(BIN)/midflight demo
+
+test: $(READY)
+	scripts/with_compiler $(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCH_READY)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+sanitize: $(READY)
+	BIN=$(BIN) scripts/sanitize
+
+clean:
+	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,290 @@
+/* The trampoline and its landing pad for C++ exceptions: see call.h.
+ *
+ * Without a handler below it, a C++ exception that leaves a native function ends the process (std::terminate).  Unwind
+ * tables cost nothing until something is thrown, so the trampoline has a personality routine of its own that stops
+ * every GNU C++ exception here: the Itanium C++ ABI, "Exception Handling", sections 1.3 to 1.6.
+ */
+#include "call.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+#include <unwind.h>
+
+#if defined(__x86_64__)
+__asm__(
+    ".text\n"
+    ".p2align 5\n"
+    ".globl mf_call_integer\n"
+    ".globl mf_call_double\n"
+    ".hidden mf_call_integer\n"
+    ".hidden mf_call_double\n"
+    ".type mf_call_integer, @function\n"
+    ".type mf_call_double, @function\n"
+    "mf_call_integer:\n"
+    "mf_call_double:\n"
+    "  .cfi_startproc\n"
+    "  .cfi_personality 0x1b, mf_personality\n"
+    "  push %rbp\n"
+    "  .cfi_def_cfa_offset 16\n"
+    "  .cfi_offset %rbp, -16\n"
+    "  mov %rsp, %rbp\n"
+    "  .cfi_def_cfa_register %rbp\n"
+    "  push %rbx\n"
+    "  .cfi_offset %rbx, -24\n"
+    "  sub $8, %rsp\n"
+    "  mov %rdi, %rbx\n"
+    "  mov %rsi, %r11\n"
+    "  mov 120(%rbx), %rax\n" /* stack_count */
+    "  test %rax, %rax\n"
+    "  jnz 3f\n"
+    "1:\n"
+    "  movsd 48(%rbx), %xmm0\n"
+    "  movsd 56(%rbx), %xmm1\n"
+    "  movsd 64(%rbx), %xmm2\n"
+    "  movsd 72(%rbx), %xmm3\n"
+    "  movsd 80(%rbx), %xmm4\n"
+    "  movsd 88(%rbx), %xmm5\n"
+    "  movsd 96(%rbx), %xmm6\n"
+    "  movsd 104(%rbx), %xmm7\n"
+    "  mov 0(%rbx), %rdi\n"
+    "  mov 8(%rbx), %rsi\n"
+    "  mov 16(%rbx), %rdx\n"
+    "  mov 24(%rbx), %rcx\n"
+    "  mov 32(%rbx), %r8\n"
+    "  mov 40(%rbx), %r9\n"
+    "  mov $8, %eax\n" /* a variadic function reads from %al how many vector registers are used, at most */
+    "  call *%r11\n"
+    "2:\n"
+    "  lea -8(%rbp), %rsp\n"
+    "  pop %rbx\n"
+    "  pop %rbp\n"
+    "  .cfi_remember_state\n"
+    "  .cfi_def_cfa %rsp, 8\n"
+    "  .cfi_restore %rbx\n"
+    "  .cfi_restore %rbp\n"
+    "  ret\n"
+    "  .cfi_restore_state\n"
+    "3:\n" /* push the stack words, last first, keeping the stack aligned to 16 */
+    "  mov 112(%rbx), %r10\n"
+    "  test $1, %al\n"
+    "  jz 4f\n"
+    "  sub $8, %rsp\n"
+    "4:\n"
+    "  pushq -8(%r10,%rax,8)\n"
+    "  dec %rax\n"
+    "  jnz 4b\n"
+    "  jmp 1b\n"
+    ".globl mf_call_landing\n"
+    ".hidden mf_call_landing\n"
+    "mf_call_landing:\n"
+    "  mov %rax, 128(%rbx)\n" /* exception */
+    "  xor %eax, %eax\n"
+    "  jmp 2b\n"
+    "  .cfi_endproc\n"
+    ".size mf_call_integer, .-mf_call_integer\n");
+
+_Static_assert(offsetof(mf_registers, doubles) == 48 && offsetof(mf_registers, stack) == 112 &&
+                   offsetof(mf_registers, stack_count) == 120 && offsetof(mf_registers, exception) == 128,
+               "the assembly above knows this layout");
+#else
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl mf_call_integer\n"
+    ".globl mf_call_double\n"
+    ".hidden mf_call_integer\n"
+    ".hidden mf_call_double\n"
+    ".type mf_call_integer, %function\n"
+    ".type mf_call_double, %function\n"
+    "mf_call_integer:\n"
+    "mf_call_double:\n"
+    "  .cfi_startproc\n"
+    "  .cfi_personality 0x1b, mf_personality\n"
+    "  stp x29, x30, [sp, #-32]!\n"
+    "  .cfi_def_cfa_offset 32\n"
+    "  .cfi_offset x29, -32\n"
+    "  .cfi_offset x30, -24\n"
+    "  mov x29, sp\n"
+    "  .cfi_def_cfa x29, 32\n"
+    "  str x19, [sp, #16]\n"
+    "  .cfi_offset x19, -16\n"
+    "  mov x19, x0\n"
+    "  mov x16, x1\n"
+    "  ldr x9, [x19, #136]\n" /* stack_count */
+    "  cbz x9, 1f\n"
+    "  ldr x10, [x19, #128]\n"
+    "  add x11, x9, #1\n"
+    "  and x11, x11, #~1\n"
+    "  sub sp, sp, x11, lsl #3\n"
+    "  mov x12, sp\n"
+    "0:\n"
+    "  ldr x13, [x10], #8\n"
+    "  str x13, [x12], #8\n"
+    "  subs x9, x9, #1\n"
+    "  b.ne 0b\n"
+    "1:\n"
+    "  ldp d0, d1, [x19, #64]\n"
+    "  ldp d2, d3, [x19, #80]\n"
+    "  ldp d4, d5, [x19, #96]\n"
+    "  ldp d6, d7, [x19, #112]\n"
+    "  ldp x0, x1, [x19, #0]\n"
+    "  ldp x2, x3, [x19, #16]\n"
+    "  ldp x4, x5, [x19, #32]\n"
+    "  ldp x6, x7, [x19, #48]\n"
+    "  blr x16\n"
+    "2:\n"
+    "  mov sp, x29\n"
+    "  ldr x19, [sp, #16]\n"
+    "  ldp x29, x30, [sp], #32\n"
+    "  .cfi_remember_state\n"
+    "  .cfi_def_cfa sp, 0\n"
+    "  .cfi_restore x19\n"
+    "  .cfi_restore x29\n"
+    "  .cfi_restore x30\n"
+    "  ret\n"
+    "  .cfi_restore_state\n"
+    ".globl mf_call_landing\n"
+    ".hidden mf_call_landing\n"
+    "mf_call_landing:\n"
+    "  str x0, [x19, #144]\n" /* exception */
+    "  mov x0, #0\n"
+    "  b 2b\n"
+    "  .cfi_endproc\n"
+    ".size mf_call_integer, .-mf_call_integer\n");
+
+_Static_assert(offsetof(mf_registers, doubles) == 64 && offsetof(mf_registers, stack) == 128 &&
+                   offsetof(mf_registers, stack_count) == 136 && offsetof(mf_registers, exception) == 144,
+               "the assembly above knows this layout");
+#endif
+
+extern const char mf_call_landing[];
+
+/* "GNUCC++" and a last byte: 0 for an exception, 1 for one that std::rethrow_exception threw again. */
+static const uint64_t GNU_CXX = 0x474e5543432b2b00;
+
+static int
+is_cxx(uint64_t exception_class)
+{
+    return (exception_class & ~(uint64_t)0xff) == GNU_CXX;
+}
+
+/* The unwinder's accessors must be those of the unwinder that is at work, which is libgcc's for every library that g++
+ * made; a static copy of another unwinder in this file would read its context wrongly. */
+typedef struct unwinder {
+    void (*set_register)(struct _Unwind_Context *, int, _Unwind_Word);
+    void (*set_ip)(struct _Unwind_Context *, _Unwind_Ptr);
+    void (*delete_exception)(struct _Unwind_Exception *);
+} unwinder;
+
+static unwinder
+find_unwinder(void)
+{
+    unwinder found = {0};
+    void *library = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_NOLOAD);
+    if (library != NULL) {
+        *(void **)&found.set_register = dlsym(library, "_Unwind_SetGR");
+        *(void **)&found.set_ip = dlsym(library, "_Unwind_SetIP");
+        *(void **)&found.delete_exception = dlsym(library, "_Unwind_DeleteException");
+        dlclose(library);
+    }
+    return found;
+}
+
+/* Called by the unwinder when an exception passes the trampoline. */
+__attribute__((visibility("hidden"))) _Unwind_Reason_Code
+mf_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class exception_class,
+               struct _Unwind_Exception *exception, struct _Unwind_Context *context)
+{
+    if (version != 1) {
+        return _URC_FATAL_PHASE1_ERROR;
+    }
+    /* pthread_exit and thread cancellation unwind too, and must not be stopped. */
+    if ((actions & _UA_FORCE_UNWIND) != 0 || !is_cxx(exception_class)) {
+        return _URC_CONTINUE_UNWIND;
+    }
+    unwinder use = find_unwinder();
+    if (use.set_register == NULL || use.set_ip == NULL) {
+        return _URC_CONTINUE_UNWIND;
+    }
+    if ((actions & _UA_SEARCH_PHASE) != 0) {
+        return _URC_HANDLER_FOUND;
+    }
+    use.set_register(context, 0, (_Unwind_Word)(uintptr_t)exception); /* rax or x0 */
+    use.set_ip(context, (_Unwind_Ptr)(uintptr_t)mf_call_landing);
+    return _URC_INSTALL_CONTEXT;
+}
+
+/* The C++ runtime's own functions, if it is loaded as a shared library (its copy in a library that was linked with
+ * -static-libstdc++ can't be reached: then the exception keeps its words to itself). */
+typedef struct cxx_runtime {
+    void *(*begin_catch)(void *);
+    void (*end_catch)(void);
+    const void *std_exception; /* typeid(std::exception) */
+} cxx_runtime;
+
+static cxx_runtime
+find_cxx_runtime(void)
+{
+    cxx_runtime found = {0};
+    void *library = dlopen("libstdc++.so.6", RTLD_NOW | RTLD_NOLOAD);
+    if (library != NULL) {
+        *(void **)&found.begin_catch = dlsym(library, "__cxa_begin_catch");
+        *(void **)&found.end_catch = dlsym(library, "__cxa_end_catch");
+        found.std_exception = dlsym(library, "_ZTISt9exception");
+        dlclose(library);
+    }
+    return found;
+}
+
+/* libstdc++'s __cxa_exception keeps the thrown type 80 bytes before the unwinder's header (unwind-cxx.h). */
+enum { TYPE_BEFORE_HEADER = 80 };
+
+typedef struct type_info {
+    const void *const *methods;
+    const char *name;
+} type_info;
+
+/* Slot numbers of the virtual functions, after the destructor's two: std::type_info::__do_catch and exception::what. */
+enum { SLOT_DO_CATCH = 4, SLOT_WHAT = 2 };
+
+static void
+copy_what(const type_info *thrown, const void *std_exception, void *object, char *text, size_t size)
+{
+    bool (*do_catch)(const void *, const void *, void **, unsigned);
+    const char *(*what)(void *);
+    *(const void **)&do_catch = ((const type_info *)std_exception)->methods[SLOT_DO_CATCH];
+    if (!do_catch(std_exception, thrown, &object, 1)) {
+        return;
+    }
+    *(const void **)&what = (*(const void *const *const *)object)[SLOT_WHAT];
+    snprintf(text, size, "%s", what(object));
+}
+
+void
+mf_exception_take(mf_registers *registers, mf_exception_text *text)
+{
+    struct _Unwind_Exception *exception = registers->exception;
+    registers->exception = NULL;
+    text->type_name[0] = text->what[0] = '\0';
+    const type_info *thrown = NULL;
+    if (exception->exception_class == GNU_CXX) {
+        memcpy(&thrown, (char *)exception - TYPE_BEFORE_HEADER, sizeof thrown);
+        const char *name = thrown->name;
+        snprintf(text->type_name, sizeof text->type_name, "%s", name[0] == '*' ? name + 1 : name);
+    }
+    cxx_runtime runtime = find_cxx_runtime();
+    if (runtime.begin_catch == NULL || runtime.end_catch == NULL) {
+        unwinder use = find_unwinder();
+        if (use.delete_exception != NULL) {
+            use.delete_exception(exception);
+        }
+        return;
+    }
+    runtime.begin_catch(exception);
+    if (thrown != NULL && runtime.std_exception != NULL) {
+        /* The thrown object follows the header; begin_catch's answer is what a C++ personality would have left. */
+        copy_what(thrown, runtime.std_exception, exception + 1, text->what, sizeof text->what);
+    }
+    runtime.end_catch();
+}

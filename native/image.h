@@ -1,0 +1,63 @@
+/* One version's code in this process's memory: a private copy, mapped under a name that is used once.
+ *
+ * Guarantees:
+ * - The bytes that were checked are the bytes that get mapped: they are copied once, before the check, and nobody else
+ *   can write to the copy.
+ * - Nothing done to any file afterwards touches a loaded image.
+ * - An image is said to be unmapped only after the kernel's map of this process shows it.
+ * - A failed open leaves no mapping, no descriptor and no file behind.
+ *
+ * Opening and closing run constructors and destructors of the library: hold no lock that they could want.  Different
+ * images may be used from different threads at once; one image by one thread at a time (the caller sees to that), but
+ * for mf_image_symbol.
+ */
+#ifndef MF_IMAGE_H
+#define MF_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "call.h"
+#include "failure.h"
+
+typedef struct mf_image mf_image;
+
+typedef struct mf_image_options {
+    const char *path; /* where to put the private copy; must not exist.  NULL: a sealed memfd */
+    const char *name; /* a name for people: the memfd's, in messages */
+    bool lazy;        /* resolve functions at their first call, not all of them now */
+} mf_image_options;
+
+typedef struct mf_image_facts {
+    uintptr_t base, low, high;
+    size_t uniques_rewritten;
+    bool nodelete;          /* DF_1_NODELETE: the loader will never unmap it */
+    bool thread_destructors; /* it uses thread_local variables with destructors */
+} mf_image_facts;
+
+/* Checks, copies, maps and constructs.  NULL on failure, told through `failure` (kind MF_CONSTRUCTOR: `thrown` says
+ * what was thrown). */
+mf_image *mf_image_open(const mf_image_options *options, const void *bytes, size_t size, mf_failure *failure,
+                        mf_exception_text *thrown);
+
+void mf_image_get_facts(const mf_image *image, mf_image_facts *facts);
+
+/* The path under which the loader knows it. */
+const char *mf_image_path(const mf_image *image);
+
+/* The address of an exported symbol that lies in this image itself; 0 where there is none. */
+uintptr_t mf_image_symbol(const mf_image *image, const char *name);
+
+/* Whether something that the library left behind points into it (a thread, a signal handler): closing it now would
+ * crash the process later.  Says what in `text`. */
+bool mf_image_is_held(const mf_image *image, char *text, size_t size);
+
+/* Closes it, or tries again on one that stayed mapped; returns whether the memory map shows that it is gone.  While
+ * mf_image_is_held, don't call this. */
+bool mf_image_close(mf_image *image);
+
+/* Frees the record.  An image that is still mapped stays so. */
+void mf_image_free(mf_image *image);
+
+#endif

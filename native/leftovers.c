@@ -1,0 +1,307 @@
+/* See leftovers.h. */
+#include "leftovers.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <threads.h>
+#include <unistd.h>
+
+/* ---- the list of threads -------------------------------------------------------------------------------------- */
+
+typedef struct thread {
+    uintptr_t code; /* an address in the library that started it */
+    int number;     /* the kernel's, 0 until it runs */
+    struct thread *next, **link;
+} thread;
+
+typedef struct key {
+    pthread_key_t key;
+    uintptr_t destructor;
+    struct key *next;
+} key;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the two lists */
+static thread *threads;
+static key *keys;
+
+static void
+add(thread *one, uintptr_t code)
+{
+    one->code = code;
+    one->number = 0;
+    pthread_mutex_lock(&lock);
+    one->next = threads;
+    one->link = &threads;
+    if (threads != NULL) {
+        threads->link = &one->next;
+    }
+    threads = one;
+    pthread_mutex_unlock(&lock);
+}
+
+static void
+drop(thread *one)
+{
+    pthread_mutex_lock(&lock);
+    *one->link = one->next;
+    if (one->next != NULL) {
+        one->next->link = one->link;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+size_t
+mf_leftovers_inside(uintptr_t low, uintptr_t high, int *number)
+{
+    size_t count = 0;
+    *number = 0;
+    pthread_mutex_lock(&lock);
+    for (const thread *one = threads; one != NULL; one = one->next) {
+        if (one->code >= low && one->code < high) {
+            count++;
+            *number = one->number;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+/* ---- pthread_create and thrd_create ----------------------------------------------------------------------------- */
+
+typedef struct start {
+    thread one;
+    void *(*posix)(void *); /* one of the two is set */
+    int (*c11)(void *);
+    void *argument;
+} start;
+
+static void
+finish(void *data)
+{
+    start *started = data;
+    drop(&started->one);
+    free(started);
+}
+
+static void *
+run(void *data)
+{
+    start *started = data;
+    void *result;
+    started->one.number = gettid();
+    pthread_cleanup_push(finish, started);
+    if (started->posix != NULL) {
+        result = started->posix(started->argument);
+    } else {
+        result = (void *)(intptr_t)started->c11(started->argument);
+    }
+    pthread_cleanup_pop(1);
+    return result;
+}
+
+static int
+create(pthread_t *made, const pthread_attr_t *attributes, start template, uintptr_t code)
+{
+    start *started = malloc(sizeof *started);
+    if (started == NULL) {
+        return EAGAIN;
+    }
+    *started = template;
+    add(&started->one, code);
+    int problem = pthread_create(made, attributes, run, started);
+    if (problem != 0) {
+        finish(started);
+    }
+    return problem;
+}
+
+static int
+wrap_pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*routine)(void *), void *argument)
+{
+    return create(made, attributes, (start){.posix = routine, .argument = argument}, (uintptr_t)routine);
+}
+
+static int
+wrap_thrd_create(thrd_t *made, thrd_start_t routine, void *argument)
+{
+    int problem = create(made, NULL, (start){.c11 = routine, .argument = argument}, (uintptr_t)routine);
+    return problem == 0 ? thrd_success : problem == EAGAIN ? thrd_nomem : thrd_error;
+}
+
+/* ---- std::thread ------------------------------------------------------------------------------------------------- */
+
+/* libstdc++ starts a thread from inside itself, with an object of the library's whose virtual functions are: the two
+ * destructors, then run (std::thread::_State, <bits/std_thread.h>).  We hand it an object of our own around that. */
+typedef struct state {
+    const void *const *methods;
+    struct state *inner;
+    thread one;
+} state;
+
+enum { DELETE_OBJECT = 1, RUN = 2 };
+
+static void
+call_method(state *object, size_t slot)
+{
+    void (*method)(state *);
+    *(const void **)&method = object->methods[slot];
+    method(object);
+}
+
+static void
+run_state(state *self)
+{
+    self->one.number = gettid();
+    call_method(self->inner, RUN);
+}
+
+static void
+end_state(state *self)
+{
+    (void)self;
+}
+
+static void
+delete_state(state *self)
+{
+    call_method(self->inner, DELETE_OBJECT);
+    drop(&self->one);
+    free(self);
+}
+
+/* Two words before the functions: the offset to the top, and no type information. */
+static void (*const state_table[])(state *) = {NULL, NULL, end_state, delete_state, run_state};
+
+static const char START_THREAD[] =
+    "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE";
+
+/* void std::thread::_M_start_thread(std::unique_ptr<_State>, void (*)()): the pointer comes by address. */
+static void
+wrap_std_thread(void *self, state **owner, void (*depend)(void))
+{
+    void (*real)(void *, state **, void (*)(void)) = NULL;
+    void *library = dlopen("libstdc++.so.6", RTLD_NOW | RTLD_NOLOAD);
+    if (library != NULL) {
+        *(void **)&real = dlsym(library, START_THREAD);
+        dlclose(library); /* the calling library needs it, so it stays */
+    }
+    if (real == NULL) {
+        abort(); /* can't happen: the calling library was linked against this very symbol */
+    }
+    state *ours = malloc(sizeof *ours);
+    if (ours == NULL) {
+        real(self, owner, depend); /* uncounted rather than not started */
+        return;
+    }
+    ours->methods = (const void *const *)&state_table[2];
+    ours->inner = *owner;
+    *owner = NULL;
+    add(&ours->one, (uintptr_t)ours->inner->methods);
+    real(self, &ours, depend);
+}
+
+/* ---- destructors of thread-specific keys ------------------------------------------------------------------------- */
+
+static int
+wrap_key_create(pthread_key_t *made, void (*destructor)(void *))
+{
+    int problem = pthread_key_create(made, destructor);
+    key *one = problem == 0 && destructor != NULL ? malloc(sizeof *one) : NULL;
+    if (one != NULL) {
+        pthread_mutex_lock(&lock);
+        *one = (key){*made, (uintptr_t)destructor, keys};
+        keys = one;
+        pthread_mutex_unlock(&lock);
+    }
+    return problem;
+}
+
+static int
+wrap_tss_create(tss_t *made, tss_dtor_t destructor)
+{
+    pthread_key_t made_key;
+    int problem = wrap_key_create(&made_key, destructor);
+    *made = made_key;
+    return problem == 0 ? thrd_success : thrd_error;
+}
+
+/* Deletes every listed key that has number `number`, or whose destructor lies in [low, high). */
+static size_t
+delete_keys(const pthread_key_t *number, uintptr_t low, uintptr_t high)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&lock);
+    for (key **link = &keys; *link != NULL;) {
+        key *one = *link;
+        if (number != NULL ? one->key == *number : one->destructor >= low && one->destructor < high) {
+            pthread_key_delete(one->key);
+            *link = one->next;
+            free(one);
+            count++;
+        } else {
+            link = &one->next;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+static int
+wrap_key_delete(pthread_key_t number)
+{
+    return delete_keys(&number, 0, 0) != 0 ? 0 : pthread_key_delete(number);
+}
+
+static void
+wrap_tss_delete(tss_t number)
+{
+    wrap_key_delete(number);
+}
+
+size_t
+mf_leftovers_delete_keys(uintptr_t low, uintptr_t high)
+{
+    return delete_keys(NULL, low, high);
+}
+
+/* ---- signal handlers ---------------------------------------------------------------------------------------------- */
+
+int
+mf_leftovers_signal_inside(uintptr_t low, uintptr_t high)
+{
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) == 0) {
+            uintptr_t handler = (uintptr_t)action.sa_handler; /* in a union with sa_sigaction */
+            if (handler >= low && handler < high) {
+                return number;
+            }
+        }
+    }
+    return 0;
+}
+
+void
+mf_leftovers_after_fork(void)
+{
+    pthread_mutex_init(&lock, NULL);
+    /* The other threads don't exist here; their records are few, and freeing them could touch a torn list. */
+    threads = NULL;
+}
+
+#define WRAPPER(symbol, function) {symbol, (uintptr_t)(function)}
+
+const mf_wrapper mf_leftovers_wrappers[] = {
+    WRAPPER("pthread_create", wrap_pthread_create),
+    WRAPPER("thrd_create", wrap_thrd_create),
+    WRAPPER("pthread_key_create", wrap_key_create),
+    WRAPPER("pthread_key_delete", wrap_key_delete),
+    WRAPPER("tss_create", wrap_tss_create),
+    WRAPPER("tss_delete", wrap_tss_delete),
+    WRAPPER("_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE", wrap_std_thread),
+    {NULL, 0},
+};

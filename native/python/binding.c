@@ -1,0 +1,292 @@
+/* Binding: how one function of one version is called.  Immutable; made by the native lane from the interface. */
+#include "core.h"
+
+PyTypeObject *BindingType;
+
+typedef struct KindName {
+    const char *name;
+    Kind kind;
+    int64_t low, high;
+} KindName;
+
+static const KindName KINDS[] = {
+    {"void", KIND_VOID, 0, 0},
+    {"int8", KIND_INT8, INT8_MIN, INT8_MAX},
+    {"int16", KIND_INT16, INT16_MIN, INT16_MAX},
+    {"int32", KIND_INT32, INT32_MIN, INT32_MAX},
+    {"uint8", KIND_UINT8, 0, UINT8_MAX},
+    {"uint16", KIND_UINT16, 0, UINT16_MAX},
+    {"uint32", KIND_UINT32, 0, UINT32_MAX},
+    {"int64", KIND_INT64, 0, 0},
+    {"uint64", KIND_UINT64, 0, 0},
+    {"bool", KIND_BOOL, 0, 0},
+    {"float32", KIND_FLOAT32, 0, 0},
+    {"float64", KIND_FLOAT64, 0, 0},
+    {"pointer", KIND_POINTER, 0, 0},
+    {"callback", KIND_CALLBACK, 0, 0},
+    {"string", KIND_STRING, 0, 0},
+};
+
+static const KindName *
+find_kind(PyObject *name)
+{
+    const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+    for (size_t i = 0; text != NULL && i < sizeof KINDS / sizeof *KINDS; i++) {
+        if (strcmp(text, KINDS[i].name) == 0) {
+            return &KINDS[i];
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "%R is no kind of value", name);
+    return NULL;
+}
+
+static int
+read_param(Param *param, PyObject *tuple)
+{
+    PyObject *name, *kind, *type_name, *extra;
+    int item, constant;
+    unsigned int item_size;
+    if (!PyArg_ParseTuple(tuple, "UUCIpUO", &name, &kind, &item, &item_size, &constant, &type_name, &extra)) {
+        return -1;
+    }
+    const KindName *found = find_kind(kind);
+    if (found == NULL) {
+        return -1;
+    }
+    *param = (Param){
+        .kind = (uint8_t)found->kind,
+        .constant = constant != 0,
+        .item = (char)item,
+        .item_size = item_size,
+        .low = found->low,
+        .high = found->high,
+        .name = Py_NewRef(name),
+        .type_name = Py_NewRef(type_name),
+        .extra = Py_NewRef(extra),
+    };
+    return 0;
+}
+
+/* Gives every parameter its register, or its word on the stack. */
+static void
+place_params(Binding *self)
+{
+    uint16_t integers = 0, doubles = 0;
+    self->simple = true;
+    for (Py_ssize_t i = 0; i < self->param_count; i++) {
+        Param *param = &self->params[i];
+        bool floating = param->kind == KIND_FLOAT32 || param->kind == KIND_FLOAT64;
+        uint16_t *taken = floating ? &doubles : &integers;
+        param->on_stack = *taken == (floating ? MF_DOUBLE_REGISTERS : MF_INTEGER_REGISTERS);
+        param->index = param->on_stack ? self->stack_count++ : (*taken)++;
+        self->simple &= !param->on_stack && param->kind != KIND_POINTER && param->kind != KIND_CALLBACK;
+    }
+}
+
+static int
+read_params(Binding *self, PyObject *params)
+{
+    PyObject *items = PySequence_Fast(params, "params is no sequence");
+    if (items == NULL) {
+        return -1;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
+    if (count > MF_INTEGER_REGISTERS + MF_STACK_WORDS) {
+        PyErr_SetString(PyExc_ValueError, "too many parameters");
+        Py_DECREF(items);
+        return -1;
+    }
+    self->params = PyMem_Calloc((size_t)count + 1, sizeof(Param));
+    for (Py_ssize_t i = 0; self->params != NULL && i < count; i++) {
+        if (read_param(&self->params[i], PySequence_Fast_GET_ITEM(items, i)) != 0) {
+            Py_DECREF(items);
+            return -1;
+        }
+        self->param_count = i + 1;
+    }
+    Py_DECREF(items);
+    place_params(self);
+    return self->params != NULL ? 0 : -1;
+}
+
+static PyObject *
+optional(PyObject *value)
+{
+    return value == NULL || value == Py_None ? NULL : Py_NewRef(value);
+}
+
+static PyObject *
+binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"name", "address", "params", "result", "hold_gil", "slow", "unusable", "info", NULL};
+    PyObject *name, *params, *result_kind, *result_type, *result_extra;
+    PyObject *slow = NULL, *unusable = NULL, *info = NULL;
+    unsigned long long address;
+    int hold_gil = 0;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UKO(UUO)|$pOOO", names, &name, &address, &params,
+                                     &result_kind, &result_type, &result_extra, &hold_gil, &slow, &unusable, &info)) {
+        return NULL;
+    }
+    const KindName *result = find_kind(result_kind);
+    Binding *self = result != NULL ? (Binding *)type->tp_alloc(type, 0) : NULL;
+    if (self == NULL) {
+        return NULL;
+    }
+    self->address = (uintptr_t)address;
+    self->result = (uint8_t)result->kind;
+    self->hold_gil = hold_gil != 0;
+    self->name = Py_NewRef(name);
+    self->result_type = Py_NewRef(result_type);
+    self->result_extra = Py_NewRef(result_extra);
+    self->slow = optional(slow);
+    self->unusable = optional(unusable);
+    self->info = Py_NewRef(info != NULL ? info : Py_None);
+    if (read_params(self, params) != 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static int
+binding_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Binding *self = (Binding *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->result_extra);
+    Py_VISIT(self->slow);
+    Py_VISIT(self->info);
+    for (Py_ssize_t i = 0; i < self->param_count; i++) {
+        Py_VISIT(self->params[i].extra);
+    }
+    return 0;
+}
+
+/* What the parameters refer to may lead back here (a callback converter knows its version), and goes first. */
+static int
+binding_clear(PyObject *object)
+{
+    Binding *self = (Binding *)object;
+    Py_CLEAR(self->result_extra);
+    Py_CLEAR(self->slow);
+    Py_CLEAR(self->info);
+    for (Py_ssize_t i = 0; i < self->param_count; i++) {
+        Py_CLEAR(self->params[i].extra);
+    }
+    return 0;
+}
+
+static void
+binding_dealloc(PyObject *object)
+{
+    Binding *self = (Binding *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    binding_clear(object);
+    for (Py_ssize_t i = 0; i < self->param_count; i++) {
+        Py_CLEAR(self->params[i].name);
+        Py_CLEAR(self->params[i].type_name);
+    }
+    PyMem_Free(self->params);
+    Py_CLEAR(self->name);
+    Py_CLEAR(self->result_type);
+    Py_CLEAR(self->unusable);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- for the calls that go through ctypes: one conversion, one set of rules ------------------------------------------ */
+
+static PyObject *
+number_object(const Param *param, const mf_registers *registers)
+{
+    uint64_t integer = registers->integers[0];
+    double floating = registers->doubles[0];
+    float narrow;
+    switch ((Kind)param->kind) {
+    case KIND_FLOAT32: memcpy(&narrow, &floating, sizeof narrow); return PyFloat_FromDouble(narrow);
+    case KIND_FLOAT64: return PyFloat_FromDouble(floating);
+    case KIND_BOOL: return PyBool_FromLong(integer != 0);
+    case KIND_UINT64: return PyLong_FromUnsignedLongLong(integer);
+    default: return PyLong_FromLongLong((int64_t)integer);
+    }
+}
+
+static PyObject *
+binding_convert(PyObject *object, PyObject *arguments)
+{
+    Binding *self = (Binding *)object;
+    Py_ssize_t index;
+    PyObject *value;
+    if (!PyArg_ParseTuple(arguments, "nO", &index, &value)) {
+        return NULL;
+    }
+    if (index < 0 || index >= self->param_count) {
+        PyErr_SetString(PyExc_IndexError, "no such parameter");
+        return NULL;
+    }
+    Param param = self->params[index];
+    mf_registers registers;
+    param.on_stack = false;
+    param.index = 0;
+    if (param.kind != KIND_POINTER && param.kind != KIND_CALLBACK) {
+        int problem = convert_number(&param, value, self->name, &registers, NULL);
+        return problem == 0 ? Py_BuildValue("(NO)", number_object(&param, &registers), Py_None) : NULL;
+    }
+    Views views;
+    uint64_t address;
+    PyObject *hold = Py_NewRef(Py_None), *result = NULL;
+    views.count = 0;
+    if (convert_pointer(&param, value, self->name, &address, &views) == 0) {
+        if (views.count != 0) {
+            Py_SETREF(hold, PyMemoryView_FromObject(value));
+        }
+        result = hold != NULL ? Py_BuildValue("(KO)", (unsigned long long)address, hold) : NULL;
+    }
+    for (Py_ssize_t i = 0; i < views.count; i++) {
+        PyBuffer_Release(&views.view[i]);
+    }
+    Py_XDECREF(hold);
+    return result;
+}
+
+static PyObject *
+binding_from_address(PyObject *object, PyObject *arguments)
+{
+    PyObject *table;
+    unsigned long long value;
+    if (!PyArg_ParseTuple(arguments, "O!K", TableType, &table, &value)) {
+        return NULL;
+    }
+    return result_from_integer((Binding *)object, (Table *)table, value);
+}
+
+static PyMethodDef methods[] = {
+    {"convert", binding_convert, METH_VARARGS, "Convert one argument; return (number or address, what to keep alive)."},
+    {"result_from", binding_from_address, METH_VARARGS, "Convert an integer or an address as a result."},
+    {NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_methods, methods},
+    {Py_tp_doc, "How one function of one version is called."},
+    {Py_tp_new, binding_new},
+    {Py_tp_traverse, binding_traverse},
+    {Py_tp_clear, binding_clear},
+    {Py_tp_dealloc, binding_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "midflight._core.Binding",
+    .basicsize = sizeof(Binding),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+int
+binding_ready(PyObject *module)
+{
+    BindingType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return BindingType != NULL ? PyModule_AddType(module, BindingType) : -1;
+}

@@ -1,0 +1,126 @@
+/* The extension module midflight._core; its contract is src/midflight/_core.pyi. */
+#include "core.h"
+
+#include "../elf_file.h"
+#include "../leftovers.h"
+
+PyObject *cell_switch(PyObject *module, PyObject *pairs);
+
+static PyObject *
+check(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    Py_buffer data;
+    if (PyObject_GetBuffer(object, &data, PyBUF_SIMPLE) != 0) {
+        return NULL;
+    }
+    mf_elf elf;
+    mf_failure failure;
+    /* The check only reads; the bytes of a Python buffer are aligned well enough for an ELF file's structures. */
+    mf_failure_kind kind = mf_elf_check(&elf, data.buf, (size_t)data.len, &failure);
+    PyBuffer_Release(&data);
+    if (kind != MF_OK) {
+        raise_error(kind == MF_WRONG_MACHINE ? errors.wrong_machine : errors.bad_library, NULL, "%s", failure.text);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The names of the libraries that a library needs, and the search paths it gives, joined with ":". */
+static PyObject *
+needs(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    Py_buffer data;
+    if (PyObject_GetBuffer(object, &data, PyBUF_SIMPLE) != 0) {
+        return NULL;
+    }
+    mf_elf elf;
+    mf_failure failure;
+    PyObject *names = PyList_New(0), *paths = PyList_New(0);
+    if (mf_elf_check(&elf, data.buf, (size_t)data.len, &failure) != MF_OK) {
+        raise_error(errors.bad_library, NULL, "%s", failure.text);
+        Py_CLEAR(names);
+    }
+    for (size_t i = 0; names != NULL && i < elf.dynamic_count; i++) {
+        int64_t tag = elf.dynamic[i].d_tag;
+        if (tag == DT_NEEDED || tag == DT_RPATH || tag == DT_RUNPATH) {
+            PyObject *text = PyUnicode_DecodeFSDefault(elf.strings + elf.dynamic[i].d_un.d_val);
+            if (text == NULL || PyList_Append(tag == DT_NEEDED ? names : paths, text) != 0) {
+                Py_CLEAR(names);
+            }
+            Py_XDECREF(text);
+        }
+    }
+    PyBuffer_Release(&data);
+    return names != NULL ? Py_BuildValue("(NN)", names, paths) : (Py_XDECREF(paths), NULL);
+}
+
+static PyObject *
+set_pending(PyObject *Py_UNUSED(module), PyObject *exception)
+{
+    if (!PyExceptionInstance_Check(exception)) {
+        PyErr_SetString(PyExc_TypeError, "an exception is expected");
+        return NULL;
+    }
+    if (innermost == NULL) {
+        Py_RETURN_FALSE;
+    }
+    if (innermost->pending == NULL) {
+        innermost->pending = Py_NewRef(exception);
+    }
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    table_after_fork();
+    mf_leftovers_after_fork();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"check", check, METH_O, "Raise BadLibraryError or WrongMachineError unless these bytes can be loaded safely."},
+    {"needs", needs, METH_O, "Return ([names of needed libraries], [search paths])."},
+    {"switch", cell_switch, METH_O, "Make each table current in its cell, all at once."},
+    {"set_pending", set_pending, METH_O, "Raise this when the native call that this thread is in returns."},
+    {"after_fork", after_fork, METH_NOARGS, "Forget the calls and threads that a fork didn't take along."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+execute(PyObject *module)
+{
+    int (*const steps[])(PyObject *) = {binding_ready, table_ready,   cell_ready,
+                                        function_ready, pointer_ready, image_ready};
+    if (errors_ready() != 0 || convert_ready() != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (steps[i](module) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, execute},
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "midflight._core",
+    .m_doc = "The native core of midflight.",
+    .m_methods = functions,
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&definition);
+}

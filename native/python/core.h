@@ -1,0 +1,166 @@
+/* What the parts of the CPython extension share: its object types and its exceptions.
+ *
+ * Everything here is protected by the GIL.  In particular a call reads `cell->current` and counts itself in without
+ * giving up the GIL in between, and a switch stores `cell->current` under the GIL: so a call is counted in the version
+ * that it runs in, and no call can enter a version after the switch away from it.
+ */
+#ifndef MF_CORE_H
+#define MF_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../call.h"
+
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+/* ---- types of values ------------------------------------------------------------------------------------------- */
+
+typedef enum Kind {
+    KIND_VOID,
+    KIND_INT8,
+    KIND_INT16,
+    KIND_INT32,
+    KIND_UINT8,
+    KIND_UINT16,
+    KIND_UINT32,
+    KIND_INT64,
+    KIND_UINT64,
+    KIND_BOOL,
+    KIND_FLOAT32,
+    KIND_FLOAT64,
+    KIND_POINTER,
+    KIND_CALLBACK, /* a parameter that is a pointer to a function */
+    KIND_STRING,   /* a result that is a `const char *` */
+} Kind;
+
+/* The kind that a contract word names ("int32", see _core.pyi); -1 with ValueError set for another word. */
+int kind_from_name(PyObject *name);
+
+typedef struct Param {
+    uint8_t kind;     /* Kind */
+    bool on_stack;    /* all registers of its class are taken: `index` counts stack words then */
+    bool constant;    /* pointers: read-only buffers are welcome */
+    char item;        /* pointers: class of what it points to, see _core.pyi */
+    uint16_t index;   /* of its register */
+    uint32_t item_size; /* pointers: bytes; 0: unknown */
+    int64_t low, high; /* integers up to 32 bits */
+    PyObject *name, *type_name, *extra; /* owned */
+} Param;
+
+/* ---- objects --------------------------------------------------------------------------------------------------- */
+
+/* How one function of one version is called.  Immutable once made. */
+typedef struct Binding {
+    PyObject_HEAD
+    uintptr_t address;
+    Py_ssize_t param_count;
+    Param *params;     /* owned */
+    uint8_t result;    /* Kind */
+    bool hold_gil;
+    bool simple;       /* numbers only, all in registers */
+    uint16_t stack_count;
+    PyObject *name;    /* "module.function" */
+    PyObject *result_type, *result_extra;
+    PyObject *slow;     /* called with the arguments as they are, where registers don't serve; or NULL */
+    PyObject *unusable; /* why it can't be called; or NULL */
+    PyObject *info;     /* has __doc__ text and signature for people */
+} Binding;
+
+/* All functions of one version.  `inside`, `pins` and `pointers` say what holds it. */
+typedef struct Table {
+    PyObject_HEAD
+    Py_ssize_t inside;   /* calls under way */
+    Py_ssize_t pins;
+    Py_ssize_t pointers; /* Pointer objects that are alive */
+    bool closed;         /* nothing may enter it again */
+    PyObject *on_idle;   /* called when the last holder leaves; NULL: nobody is waiting */
+    PyObject *label;
+    struct Table *previous, *next; /* all tables, for a fork's child */
+    Py_ssize_t count;
+    Binding **bindings; /* by slot, owned; NULL: this version has no such function.  May grow: never keep the array */
+} Table;
+
+/* A module's current version.  Functions read it at each call. */
+typedef struct Cell {
+    PyObject_HEAD
+    Table *current;   /* owned; NULL: ended, `ended` says why */
+    PyObject *name;
+    PyObject *ended;
+    PyObject *owner;  /* kept alive as long as any function is */
+    PyObject *weakrefs;
+} Cell;
+
+/* A call under way in this thread; they form a list, innermost first. */
+typedef struct Frame {
+    Table *table;
+    struct Frame *outer;
+    PyObject *pending; /* an exception raised by a callback in this call: to be raised when it returns */
+} Frame;
+
+extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
+
+extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *ImageType;
+
+int binding_ready(PyObject *module);
+int table_ready(PyObject *module);
+int cell_ready(PyObject *module);
+int function_ready(PyObject *module);
+int pointer_ready(PyObject *module);
+int image_ready(PyObject *module);
+
+/* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
+
+typedef struct Errors {
+    PyObject *argument_type, *argument_range, *missing, *unsupported, *unloaded, *native_exception;
+    PyObject *bad_library, *wrong_machine, *load, *constructor, *base;
+} Errors;
+
+extern Errors errors;
+int errors_ready(void);
+
+/* Raises `type(what, subject=subject)`; steals nothing. */
+void raise_error(PyObject *type, PyObject *subject, const char *format, ...);
+
+/* Raises `type(what, subject=subject, type_name=...)` for a C++ exception. */
+void raise_native(PyObject *type, PyObject *subject, const mf_exception_text *text);
+
+/* ---- between the parts ------------------------------------------------------------------------------------------- */
+
+/* Calls table->on_idle if nothing holds the table any more.  Keeps the current exception. */
+void table_left(Table *table);
+
+static inline bool
+table_idle(const Table *table)
+{
+    return table->inside == 0 && table->pins == 0 && table->pointers == 0;
+}
+
+/* In a fork's child: only this thread's calls exist. */
+void table_after_fork(void);
+
+PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *ctype);
+
+/* The address behind a Pointer if it may be passed as `type_name`, else -1 with an exception set. */
+int pointer_address(PyObject *pointer, const Param *param, PyObject *function, uint64_t *address);
+
+/* Buffers that are held during one call. */
+typedef struct Views {
+    Py_ssize_t count;
+    Py_buffer view[MF_INTEGER_REGISTERS + MF_STACK_WORDS];
+} Views;
+
+/* Converts one argument; 0, or -1 with an exception set. */
+int convert_number(const Param *param, PyObject *value, PyObject *function, mf_registers *registers,
+                   uint64_t *stack);
+int convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views);
+int convert_ready(void);
+
+/* Converts a result. */
+PyObject *result_from_integer(const Binding *binding, Table *table, uint64_t value);
+PyObject *result_from_double(const Binding *binding, double value);
+
+#endif

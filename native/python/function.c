@@ -1,0 +1,485 @@
+/* Function: one name of a module, for the module's whole life.  Its call path is what midflight exists for.
+ *
+ * Guarantees:
+ * - The vectorcall slot is constant (CPython reads it with a plain copy); what changes is cell->current.
+ * - A call reads cell->current once and is counted in that version before the GIL is given up, until it holds the GIL
+ *   again: it runs wholly in one version, and that version stays loaded.
+ * - Arguments stay alive and buffers stay exported for as long as the call runs.
+ */
+#include "core.h"
+
+#include <structmember.h>
+
+PyTypeObject *FunctionType;
+
+_Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
+
+typedef struct Function {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    Cell *cell;
+    Py_ssize_t slot;
+    PyObject *name;
+    PyObject *weakrefs;
+} Function;
+
+/* ---- leaving a call ------------------------------------------------------------------------------------------------ */
+
+static inline void
+enter(Frame *frame, Table *table)
+{
+    frame->table = table;
+    frame->outer = innermost;
+    frame->pending = NULL;
+    innermost = frame;
+    table->inside++;
+}
+
+static inline void
+leave(Frame *frame)
+{
+    innermost = frame->outer;
+    frame->table->inside--;
+    if (unlikely(frame->table->on_idle != NULL)) {
+        table_left(frame->table);
+    }
+}
+
+/* Raises what a callback or a C++ function left behind; returns whether there was something. */
+static bool
+raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding)
+{
+    if (likely(frame->pending == NULL && registers->exception == NULL)) {
+        return false;
+    }
+    mf_exception_text text;
+    bool thrown = registers->exception != NULL;
+    if (thrown) {
+        mf_exception_take(registers, &text);
+    }
+    if (frame->pending != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(frame->pending), frame->pending);
+        Py_CLEAR(frame->pending);
+    } else {
+        raise_native(errors.native_exception, binding->name, &text);
+    }
+    return true;
+}
+
+/* ---- the call itself ----------------------------------------------------------------------------------------------- */
+
+static inline bool
+returns_floating(const Binding *binding)
+{
+    return binding->result == KIND_FLOAT64 || binding->result == KIND_FLOAT32;
+}
+
+/* Runs the function on converted arguments, and converts its result. */
+static inline PyObject *
+run(Table *table, const Binding *binding, mf_registers *registers)
+{
+    Frame frame;
+    PyObject *result;
+    uint64_t integer = 0;
+    double floating = 0;
+    PyThreadState *thread = NULL;
+    registers->exception = NULL;
+    enter(&frame, table);
+    if (!binding->hold_gil) {
+        thread = PyEval_SaveThread();
+    }
+    if (returns_floating(binding)) {
+        floating = mf_call_double(registers, binding->address);
+    } else {
+        integer = mf_call_integer(registers, binding->address);
+    }
+    if (thread != NULL) {
+        PyEval_RestoreThread(thread);
+    }
+    if (unlikely(raise_left_behind(&frame, registers, binding))) {
+        result = NULL;
+    } else if (returns_floating(binding)) {
+        result = result_from_double(binding, floating);
+    } else if (likely(binding->result == KIND_INT32 && binding->result_extra == Py_None)) {
+        result = PyLong_FromLong((int32_t)integer);
+    } else {
+        result = result_from_integer(binding, table, integer);
+    }
+    leave(&frame);
+    return result;
+}
+
+#if PY_VERSION_HEX >= 0x030c0000
+static inline bool
+small_integer(PyObject *value, int64_t *out)
+{
+    if (!PyLong_CheckExact(value) || !PyUnstable_Long_IsCompact((PyLongObject *)value)) {
+        return false;
+    }
+    *out = PyUnstable_Long_CompactValue((PyLongObject *)value);
+    return true;
+}
+#else
+static inline bool
+small_integer(PyObject *value, int64_t *out)
+{
+    /* 3.11: the size's sign is the number's; a size of at most one digit is at most 30 bits. */
+    Py_ssize_t size = Py_SIZE(value);
+    if (!PyLong_CheckExact(value) || size < -1 || size > 1) {
+        return false;
+    }
+    *out = (int64_t)((PyLongObject *)value)->ob_digit[0] * size;
+    return true;
+}
+#endif
+
+/* Converts a number into its register, the common ones here and now. */
+static inline int
+place_number(const Param *param, PyObject *value, PyObject *name, mf_registers *registers)
+{
+    int64_t integer;
+    if (param->kind <= KIND_UINT32 && small_integer(value, &integer) && integer >= param->low &&
+        integer <= param->high) {
+        registers->integers[param->index] = (uint64_t)integer;
+        return 0;
+    }
+    if (param->kind == KIND_FLOAT64 && PyFloat_CheckExact(value)) {
+        registers->doubles[param->index] = PyFloat_AS_DOUBLE(value);
+        return 0;
+    }
+    return convert_number(param, value, name, registers, NULL);
+}
+
+static inline PyObject *
+call_simple(Table *table, const Binding *binding, PyObject *const *args)
+{
+    mf_registers registers;
+    registers.stack_count = 0;
+    for (Py_ssize_t i = 0; i < binding->param_count; i++) {
+        if (unlikely(place_number(&binding->params[i], args[i], binding->name, &registers) != 0)) {
+            return NULL;
+        }
+    }
+    return run(table, binding, &registers);
+}
+
+static int
+place_any(const Param *param, PyObject *value, PyObject *name, mf_registers *registers, uint64_t *stack, Views *views)
+{
+    if (param->kind != KIND_POINTER && param->kind != KIND_CALLBACK) {
+        return convert_number(param, value, name, registers, stack);
+    }
+    uint64_t *where = param->on_stack ? &stack[param->index] : &registers->integers[param->index];
+    return convert_pointer(param, value, name, where, views);
+}
+
+static __attribute__((noinline)) PyObject *
+call_general(Table *table, const Binding *binding, PyObject *const *args)
+{
+    mf_registers registers;
+    uint64_t stack[MF_STACK_WORDS + MF_INTEGER_REGISTERS];
+    Views views;
+    PyObject *result = NULL;
+    Py_ssize_t placed = 0;
+    views.count = 0;
+    registers.stack = stack;
+    registers.stack_count = binding->stack_count;
+    while (placed < binding->param_count &&
+           place_any(&binding->params[placed], args[placed], binding->name, &registers, stack, &views) == 0) {
+        placed++;
+    }
+    if (placed == binding->param_count) {
+        result = run(table, binding, &registers);
+    }
+    for (Py_ssize_t i = 0; i < views.count; i++) {
+        PyBuffer_Release(&views.view[i]);
+    }
+    return result;
+}
+
+/* Where registers don't serve (a struct by value): ctypes, counted like any call. */
+static __attribute__((noinline)) PyObject *
+call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count)
+{
+    Frame frame;
+    mf_registers registers;
+    registers.exception = NULL;
+    enter(&frame, table);
+    PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, NULL);
+    if (unlikely(raise_left_behind(&frame, &registers, binding))) {
+        Py_CLEAR(result);
+    }
+    leave(&frame);
+    return result;
+}
+
+/* ---- the unusual ---------------------------------------------------------------------------------------------------- */
+
+static PyObject *
+no_table(Function *self)
+{
+    raise_error(errors.unloaded, self->cell->name, "%V; %U can't be called", self->cell->ended, "it has been unloaded",
+                self->name);
+    return NULL;
+}
+
+static PyObject *
+no_binding(Function *self, Table *table)
+{
+    raise_error(errors.missing, self->cell->name, "version %U has no function %R", table->label, self->name);
+    return NULL;
+}
+
+static PyObject *
+wrong_count(const Binding *binding, Py_ssize_t given)
+{
+    raise_error(errors.argument_type, binding->name, "%zd argument%s expected, %zd given", binding->param_count,
+                binding->param_count == 1 ? "" : "s", given);
+    return NULL;
+}
+
+/* The parameter that `keyword` names, or -1. */
+static Py_ssize_t
+find_param(const Binding *binding, PyObject *keyword)
+{
+    for (Py_ssize_t i = 0; i < binding->param_count; i++) {
+        PyObject *name = binding->params[i].name;
+        if (name == keyword || (PyUnicode_GET_LENGTH(name) != 0 && PyUnicode_Compare(name, keyword) == 0)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* Puts positional and keyword arguments in the order of the parameters; 0, or -1 with an exception. */
+static int
+order_arguments(const Binding *binding, PyObject *const *args, Py_ssize_t count, PyObject *keywords,
+                PyObject **ordered)
+{
+    memcpy(ordered, args, (size_t)count * sizeof *ordered);
+    memset(ordered + count, 0, (size_t)(binding->param_count - count) * sizeof *ordered);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(keywords); i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(keywords, i);
+        Py_ssize_t index = find_param(binding, keyword);
+        if (index < 0) {
+            raise_error(errors.argument_type, binding->name, "there is no parameter %R", keyword);
+            return -1;
+        }
+        if (ordered[index] != NULL) {
+            raise_error(errors.argument_type, binding->name, "two values for parameter %R", keyword);
+            return -1;
+        }
+        ordered[index] = args[count + i];
+    }
+    return 0;
+}
+
+static PyObject *call_binding(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count);
+
+static __attribute__((noinline)) PyObject *
+call_with_keywords(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *ordered[MF_INTEGER_REGISTERS + MF_STACK_WORDS];
+    Py_ssize_t given = count + PyTuple_GET_SIZE(keywords);
+    if (binding->slow == NULL && given != binding->param_count) {
+        return wrong_count(binding, given);
+    }
+    if (count > binding->param_count || order_arguments(binding, args, count, keywords, ordered) != 0) {
+        return PyErr_Occurred() ? NULL : wrong_count(binding, given);
+    }
+    return call_binding(table, binding, ordered, given);
+}
+
+static inline PyObject *
+call_binding(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count)
+{
+    if (unlikely(binding->unusable != NULL)) {
+        raise_error(errors.unsupported, binding->name, "%U", binding->unusable);
+        return NULL;
+    }
+    if (unlikely(count != binding->param_count)) {
+        return wrong_count(binding, count);
+    }
+    if (likely(binding->simple && binding->slow == NULL)) {
+        return call_simple(table, binding, args);
+    }
+    return binding->slow != NULL ? call_slow(table, binding, args, count) : call_general(table, binding, args);
+}
+
+static PyObject *
+function_call(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords)
+{
+    Function *self = (Function *)object;
+    Table *table = self->cell->current;
+    if (unlikely(table == NULL)) {
+        return no_table(self);
+    }
+    const Binding *binding = self->slot < table->count ? table->bindings[self->slot] : NULL;
+    if (unlikely(binding == NULL)) {
+        return no_binding(self, table);
+    }
+    Py_ssize_t count = PyVectorcall_NARGS(flags);
+    if (unlikely(keywords != NULL && PyTuple_GET_SIZE(keywords) != 0)) {
+        return call_with_keywords(table, binding, args, count, keywords);
+    }
+    return call_binding(table, binding, args, count);
+}
+
+/* ---- the object ------------------------------------------------------------------------------------------------------ */
+
+static PyObject *
+function_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"cell", "slot", "name", NULL};
+    PyObject *cell, *name;
+    Py_ssize_t slot;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!nU", names, CellType, &cell, &slot, &name)) {
+        return NULL;
+    }
+    if (slot < 0) {
+        PyErr_SetString(PyExc_ValueError, "a slot is not negative");
+        return NULL;
+    }
+    Function *self = (Function *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->vectorcall = function_call;
+        self->cell = (Cell *)Py_NewRef(cell);
+        self->slot = slot;
+        self->name = Py_NewRef(name);
+    }
+    return (PyObject *)self;
+}
+
+static int
+function_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((Function *)object)->cell);
+    return 0;
+}
+
+/* No tp_clear: a Function without its cell couldn't be called safely, and the cell's own clear breaks every cycle. */
+static void
+function_dealloc(PyObject *object)
+{
+    Function *self = (Function *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    Py_CLEAR(self->cell);
+    Py_CLEAR(self->name);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* As a builtin function does: stored in a class it doesn't become a method.  help() takes it for a routine by this. */
+static PyObject *
+function_get(PyObject *object, PyObject *Py_UNUSED(instance), PyObject *Py_UNUSED(owner))
+{
+    return Py_NewRef(object);
+}
+
+static Binding *
+current_binding(Function *self)
+{
+    Table *table = self->cell->current;
+    return table != NULL && self->slot < table->count ? table->bindings[self->slot] : NULL;
+}
+
+/* The attribute `name` of what describes the current version's function; None where there is none. */
+static PyObject *
+describe(PyObject *object, const char *name)
+{
+    Binding *binding = current_binding((Function *)object);
+    if (binding == NULL || binding->info == Py_None) {
+        Py_RETURN_NONE;
+    }
+    PyObject *info = Py_NewRef(binding->info);
+    PyObject *value = PyObject_GetAttrString(info, name);
+    Py_DECREF(info);
+    return value;
+}
+
+static PyObject *
+get_doc(PyObject *object, void *Py_UNUSED(closure))
+{
+    return describe(object, "doc");
+}
+
+static PyObject *
+get_signature(PyObject *object, void *Py_UNUSED(closure))
+{
+    return describe(object, "signature");
+}
+
+static PyObject *
+get_module(PyObject *object, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(((Function *)object)->cell->name);
+}
+
+static PyObject *
+get_available(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(current_binding((Function *)object) != NULL);
+}
+
+static PyObject *
+get_address(PyObject *object, void *Py_UNUSED(closure))
+{
+    Binding *binding = current_binding((Function *)object);
+    return PyLong_FromUnsignedLongLong(binding != NULL ? binding->address : 0);
+}
+
+static PyObject *
+function_repr(PyObject *object)
+{
+    Function *self = (Function *)object;
+    return PyUnicode_FromFormat("<native function %U.%U>", self->cell->name, self->name);
+}
+
+static PyGetSetDef getters[] = {
+    {"__doc__", get_doc, NULL, NULL, NULL},
+    {"__signature__", get_signature, NULL, NULL, NULL},
+    {"__module__", get_module, NULL, NULL, NULL},
+    {"_available", get_available, NULL, "Whether the current version has this function.", NULL},
+    {"_address", get_address, NULL, "The current version's address, 0 if it has none.", NULL},
+    {NULL},
+};
+
+static PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Function, vectorcall), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Function, weakrefs), READONLY, NULL},
+    {"__name__", T_OBJECT, offsetof(Function, name), READONLY, NULL},
+    {"__qualname__", T_OBJECT, offsetof(Function, name), READONLY, NULL},
+    {"_cell", T_OBJECT, offsetof(Function, cell), READONLY, NULL},
+    {NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, function_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_traverse, function_traverse},
+    {Py_tp_dealloc, function_dealloc},
+    {Py_tp_descr_get, function_get},
+    {Py_tp_repr, function_repr},
+    {Py_tp_getset, getters},
+    {Py_tp_members, members},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "midflight._core.Function",
+    .basicsize = sizeof(Function),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+int
+function_ready(PyObject *module)
+{
+    FunctionType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return FunctionType != NULL ? PyModule_AddType(module, FunctionType) : -1;
+}

@@ -1,0 +1,184 @@
+/* Image: native/image.h for Python.  The GIL is released while a library is opened or closed, because both run its
+ * code. */
+#include "core.h"
+
+#include <structmember.h>
+
+#include "../elf_file.h"
+#include "../image.h"
+
+PyTypeObject *ImageType;
+
+typedef struct Image {
+    PyObject_HEAD
+    mf_image *image; /* owned; NULL once unmapped */
+    mf_image_facts facts;
+    PyObject *path;
+} Image;
+
+static PyObject *
+error_for(const mf_failure *failure)
+{
+    switch (failure->kind) {
+    case MF_BAD_LIBRARY: return errors.bad_library;
+    case MF_WRONG_MACHINE: return errors.wrong_machine;
+    case MF_CONSTRUCTOR: return errors.constructor;
+    case MF_LOAD_FAILED: return errors.load;
+    case MF_OK:
+    case MF_SYSTEM: break;
+    }
+    return errors.base;
+}
+
+static PyObject *
+raise_failure(const mf_failure *failure, const mf_exception_text *thrown, const char *name)
+{
+    PyObject *subject = PyUnicode_FromString(name);
+    if (subject == NULL) {
+        return NULL;
+    }
+    if (failure->kind == MF_CONSTRUCTOR) {
+        raise_native(errors.constructor, subject, thrown);
+    } else {
+        raise_error(error_for(failure), subject, "%s", failure->text);
+    }
+    Py_DECREF(subject);
+    return NULL;
+}
+
+static PyObject *
+image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"data", "name", "path", "lazy", NULL};
+    Py_buffer data;
+    const char *name;
+    PyObject *path = NULL;
+    int lazy = 0;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&p", names, &data, &name, PyUnicode_FSConverter, &path,
+                                     &lazy)) {
+        return NULL;
+    }
+    mf_image_options options = {path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0};
+    mf_failure failure;
+    mf_exception_text thrown = {{0}, {0}};
+    mf_image *image;
+    Py_BEGIN_ALLOW_THREADS
+    image = mf_image_open(&options, data.buf, (size_t)data.len, &failure, &thrown);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&data);
+    Py_XDECREF(path);
+    if (image == NULL) {
+        return raise_failure(&failure, &thrown, name);
+    }
+    Image *self = (Image *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL; /* the image stays mapped: there is no memory to say more */
+    }
+    self->image = image;
+    mf_image_get_facts(image, &self->facts);
+    self->path = PyUnicode_DecodeFSDefault(mf_image_path(image));
+    if (self->path == NULL) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static void
+image_dealloc(PyObject *object)
+{
+    Image *self = (Image *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    if (self->image != NULL) {
+        mf_image_free(self->image); /* what nobody closed stays mapped */
+    }
+    Py_CLEAR(self->path);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+image_symbol(PyObject *object, PyObject *name)
+{
+    Image *self = (Image *)object;
+    const char *text = PyUnicode_AsUTF8(name);
+    if (text == NULL) {
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(self->image != NULL ? mf_image_symbol(self->image, text) : 0);
+}
+
+static PyObject *
+image_held_by(PyObject *object, void *Py_UNUSED(closure))
+{
+    Image *self = (Image *)object;
+    char text[200];
+    if (self->image == NULL || !mf_image_is_held(self->image, text, sizeof text)) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(text);
+}
+
+static PyObject *
+image_close(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    Image *self = (Image *)object;
+    mf_image *image = self->image;
+    bool gone = true;
+    if (image != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        gone = mf_image_close(image);
+        Py_END_ALLOW_THREADS
+    }
+    if (gone && self->image != NULL) {
+        mf_image_free(image);
+        self->image = NULL;
+    }
+    return PyBool_FromLong(gone);
+}
+
+static PyMemberDef members[] = {
+    {"base", T_ULONGLONG, offsetof(Image, facts.base), READONLY, "What to add to a link-time address."},
+    {"low", T_ULONGLONG, offsetof(Image, facts.low), READONLY, "Its first address."},
+    {"high", T_ULONGLONG, offsetof(Image, facts.high), READONLY, "The first address after it."},
+    {"uniques_rewritten", T_PYSSIZET, offsetof(Image, facts.uniques_rewritten), READONLY, "STB_GNU_UNIQUE symbols."},
+    {"nodelete", T_BOOL, offsetof(Image, facts.nodelete), READONLY, "Whether the loader will never unmap it."},
+    {"thread_destructors", T_BOOL, offsetof(Image, facts.thread_destructors), READONLY,
+     "Whether it uses thread_local variables with destructors."},
+    {"path", T_OBJECT, offsetof(Image, path), READONLY, "The name under which the loader knows it."},
+    {NULL},
+};
+
+static PyGetSetDef getters[] = {
+    {"held_by", image_held_by, NULL, "What the library left behind that points into it, or None.", NULL},
+    {NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"symbol", image_symbol, METH_O, "Return an exported symbol's address, 0 if there is none in this image."},
+    {"close", image_close, METH_NOARGS, "Close it, or try again; return whether the memory map shows it gone."},
+    {NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "One version's code in memory: a private copy of its bytes."},
+    {Py_tp_new, image_new},
+    {Py_tp_dealloc, image_dealloc},
+    {Py_tp_members, members},
+    {Py_tp_getset, getters},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "midflight._core.Image",
+    .basicsize = sizeof(Image),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+int
+image_ready(PyObject *module)
+{
+    ImageType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return ImageType != NULL ? PyModule_AddType(module, ImageType) : -1;
+}

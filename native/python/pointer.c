@@ -1,0 +1,232 @@
+/* Pointer: an address that a native function returned.
+ *
+ * Guarantee: as long as a Pointer is alive its version stays loaded, so what it points to in that version's own memory
+ * stays mapped.  (It can't know whether the library itself has freed it.)
+ */
+#include "core.h"
+
+#include <structmember.h>
+
+PyTypeObject *PointerType;
+
+typedef struct Pointer {
+    PyObject_HEAD
+    uint64_t address; /* never 0: a null pointer is None */
+    Table *table;     /* owned, and counted in its `pointers` */
+    PyObject *type_name, *ctype;
+    PyObject *weakrefs;
+} Pointer;
+
+PyObject *
+pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *ctype)
+{
+    if (address == 0) {
+        Py_RETURN_NONE;
+    }
+    Pointer *self = (Pointer *)PointerType->tp_alloc(PointerType, 0);
+    if (self != NULL) {
+        self->address = address;
+        self->table = (Table *)Py_NewRef((PyObject *)table);
+        self->type_name = Py_NewRef(type_name);
+        self->ctype = Py_NewRef(ctype);
+        table->pointers++;
+    }
+    return (PyObject *)self;
+}
+
+/* `const` says what a function may do, not what there is: it plays no part in whether two pointers fit. */
+static const char *
+without_const(const char *type_name)
+{
+    return strncmp(type_name, "const ", 6) == 0 ? type_name + 6 : type_name;
+}
+
+static bool
+same_type(PyObject *one, PyObject *other)
+{
+    const char *first = PyUnicode_AsUTF8(one), *second = PyUnicode_AsUTF8(other);
+    return first != NULL && second != NULL && strcmp(without_const(first), without_const(second)) == 0;
+}
+
+int
+pointer_address(PyObject *object, const Param *param, PyObject *function, uint64_t *address)
+{
+    Pointer *self = (Pointer *)object;
+    bool untyped = param->item == 'v' || PyUnicode_CompareWithASCIIString(self->type_name, "void *") == 0;
+    if (!untyped && !same_type(self->type_name, param->type_name)) {
+        raise_error(errors.argument_type, function, "parameter %R is %U, and a pointer of type %U was given",
+                    param->name, param->type_name, self->type_name);
+        return -1;
+    }
+    *address = self->address;
+    return 0;
+}
+
+static int
+pointer_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Pointer *self = (Pointer *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->table);
+    Py_VISIT(self->ctype);
+    return 0;
+}
+
+static void
+pointer_dealloc(PyObject *object)
+{
+    Pointer *self = (Pointer *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    if (self->table != NULL) {
+        self->table->pointers--;
+        table_left(self->table);
+    }
+    Py_CLEAR(self->table);
+    Py_CLEAR(self->type_name);
+    Py_CLEAR(self->ctype);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+need_ctype(Pointer *self)
+{
+    if (self->ctype != Py_None) {
+        return self->ctype;
+    }
+    raise_error(errors.unsupported, NULL, "what a %U points to isn't known, so it can't be read", self->type_name);
+    return NULL;
+}
+
+/* A ctypes object on `address`; it keeps this pointer, and so the version, alive. */
+static PyObject *
+view_at(Pointer *self, uint64_t address)
+{
+    PyObject *ctype = need_ctype(self);
+    PyObject *number = ctype != NULL ? PyLong_FromUnsignedLongLong(address) : NULL;
+    PyObject *view = number != NULL ? PyObject_CallMethod(ctype, "from_address", "O", number) : NULL;
+    Py_XDECREF(number);
+    if (view != NULL && PyObject_SetAttrString(view, "_midflight_pointer", (PyObject *)self) != 0) {
+        Py_CLEAR(view);
+    }
+    return view;
+}
+
+static PyObject *
+pointer_contents(PyObject *object, void *Py_UNUSED(closure))
+{
+    return view_at((Pointer *)object, ((Pointer *)object)->address);
+}
+
+/* Numbers come as Python numbers, structs as views, as in ctypes. */
+static PyObject *
+pointer_item(PyObject *object, PyObject *index)
+{
+    Pointer *self = (Pointer *)object;
+    PyObject *ctype = need_ctype(self);
+    Py_ssize_t position = ctype != NULL ? PyNumber_AsSsize_t(index, PyExc_IndexError) : -1;
+    if (position == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *module = PyImport_ImportModule("_ctypes");
+    PyObject *size = module != NULL ? PyObject_CallMethod(module, "sizeof", "O", ctype) : NULL;
+    Py_XDECREF(module);
+    if (size == NULL) {
+        return NULL;
+    }
+    int64_t offset = (int64_t)position * PyLong_AsLong(size);
+    Py_DECREF(size);
+    PyObject *view = view_at(self, self->address + (uint64_t)offset);
+    PyObject *value = view != NULL ? PyObject_GetAttrString(view, "value") : NULL;
+    if (value == NULL && view != NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return view;
+    }
+    Py_XDECREF(view);
+    return value;
+}
+
+static PyObject *
+pointer_string(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    Pointer *self = (Pointer *)object;
+    const char *name = PyUnicode_AsUTF8(self->type_name);
+    if (name == NULL || strstr(name, "char *") == NULL) {
+        raise_error(errors.unsupported, NULL, "a %U doesn't point to text", self->type_name);
+        return NULL;
+    }
+    const char *text = (const char *)(uintptr_t)self->address;
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
+}
+
+static PyObject *
+pointer_repr(PyObject *object)
+{
+    Pointer *self = (Pointer *)object;
+    return PyUnicode_FromFormat("<%U %p>", self->type_name, (void *)(uintptr_t)self->address);
+}
+
+static PyObject *
+pointer_compare(PyObject *one, PyObject *other, int operation)
+{
+    if ((operation != Py_EQ && operation != Py_NE) || !Py_IS_TYPE(other, PointerType)) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    bool equal = ((Pointer *)one)->address == ((Pointer *)other)->address;
+    return PyBool_FromLong(equal == (operation == Py_EQ));
+}
+
+static Py_hash_t
+pointer_hash(PyObject *object)
+{
+    return (Py_hash_t)(((Pointer *)object)->address >> 4);
+}
+
+static PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Pointer, weakrefs), READONLY, NULL},
+    {"address", T_ULONGLONG, offsetof(Pointer, address), READONLY, "The address as a number."},
+    {"type", T_OBJECT, offsetof(Pointer, type_name), READONLY, "Its type as C writes it."},
+    {NULL},
+};
+
+static PyGetSetDef getters[] = {
+    {"contents", pointer_contents, NULL, "What it points to, as a ctypes object that shares its memory.", NULL},
+    {NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"string", pointer_string, METH_NOARGS, "Return the NUL-terminated text that a `char *` points to."},
+    {NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "An address that a native function returned; it keeps its version loaded."},
+    {Py_tp_traverse, pointer_traverse},
+    {Py_tp_dealloc, pointer_dealloc},
+    {Py_tp_repr, pointer_repr},
+    {Py_tp_richcompare, pointer_compare},
+    {Py_tp_hash, pointer_hash},
+    {Py_tp_members, members},
+    {Py_tp_getset, getters},
+    {Py_tp_methods, methods},
+    {Py_mp_subscript, pointer_item},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "midflight._core.Pointer",
+    .basicsize = sizeof(Pointer),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slots,
+};
+
+int
+pointer_ready(PyObject *module)
+{
+    PointerType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return PointerType != NULL ? PyModule_AddType(module, PointerType) : -1;
+}

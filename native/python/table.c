@@ -1,0 +1,275 @@
+/* Table: all functions of one version, and the count of what holds that version loaded.
+ *
+ * Guarantees, all under the GIL:
+ * - `inside`, `pins` and `pointers` are exact: each is raised before what it counts can reach the version's code, and
+ *   lowered after.
+ * - Once close() has returned True nothing can enter again: it answers True only for a table that nothing holds, and
+ *   the caller has made sure that no cell offers it.
+ * - on_idle is called at least once after the last holder has left, if it was set before that.
+ */
+#include "core.h"
+
+#include <structmember.h>
+
+PyTypeObject *TableType;
+
+static Table *all_tables; /* linked by previous and next, protected by the GIL */
+
+static void
+enlist(Table *self)
+{
+    self->previous = NULL;
+    self->next = all_tables;
+    if (all_tables != NULL) {
+        all_tables->previous = self;
+    }
+    all_tables = self;
+}
+
+static void
+delist(Table *self)
+{
+    if (self->previous != NULL) {
+        self->previous->next = self->next;
+    } else if (all_tables == self) {
+        all_tables = self->next;
+    }
+    if (self->next != NULL) {
+        self->next->previous = self->previous;
+    }
+}
+
+void
+table_after_fork(void)
+{
+    for (Table *table = all_tables; table != NULL; table = table->next) {
+        table->inside = 0;
+    }
+    for (Frame *frame = innermost; frame != NULL; frame = frame->outer) {
+        frame->table->inside++;
+    }
+}
+
+void
+table_left(Table *self)
+{
+    if (self->on_idle == NULL || !table_idle(self)) {
+        return;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *callback = Py_NewRef(self->on_idle);
+    PyObject *result = PyObject_CallNoArgs(callback);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(callback);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(callback);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* Lets the table have at least `count` slots. */
+static int
+grow(Table *self, Py_ssize_t count)
+{
+    if (count <= self->count) {
+        return 0;
+    }
+    Binding **bindings = PyMem_Realloc(self->bindings, (size_t)count * sizeof *bindings);
+    if (bindings == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(bindings + self->count, 0, (size_t)(count - self->count) * sizeof *bindings);
+    self->bindings = bindings;
+    self->count = count;
+    return 0;
+}
+
+static int
+fill(Table *self, PyObject *items)
+{
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
+    if (grow(self, count) != 0) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(items, i);
+        if (item != Py_None && !Py_IS_TYPE(item, BindingType)) {
+            PyErr_SetString(PyExc_TypeError, "bindings holds something that is neither a Binding nor None");
+            return -1;
+        }
+        self->bindings[i] = item != Py_None ? (Binding *)Py_NewRef(item) : NULL;
+    }
+    return 0;
+}
+
+static PyObject *
+table_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"label", "bindings", NULL};
+    PyObject *label, *bindings;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UO", names, &label, &bindings)) {
+        return NULL;
+    }
+    PyObject *items = PySequence_Fast(bindings, "bindings is no sequence");
+    if (items == NULL) {
+        return NULL;
+    }
+    Table *self = (Table *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->label = Py_NewRef(label);
+        enlist(self);
+        if (fill(self, items) != 0) {
+            Py_CLEAR(self);
+        }
+    }
+    Py_DECREF(items);
+    return (PyObject *)self;
+}
+
+static PyObject *
+table_put(PyObject *object, PyObject *arguments)
+{
+    Table *self = (Table *)object;
+    Py_ssize_t slot;
+    PyObject *binding;
+    if (!PyArg_ParseTuple(arguments, "nO!", &slot, BindingType, &binding)) {
+        return NULL;
+    }
+    /* A binding that is there may be in the middle of a call: it stays for the table's life. */
+    if (slot < 0 || (slot < self->count && self->bindings[slot] != NULL)) {
+        PyErr_SetString(PyExc_ValueError, "this slot is taken");
+        return NULL;
+    }
+    if (grow(self, slot + 1) != 0) {
+        return NULL;
+    }
+    self->bindings[slot] = (Binding *)Py_NewRef(binding);
+    Py_RETURN_NONE;
+}
+
+static int
+table_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Table *self = (Table *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->on_idle);
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        Py_VISIT(self->bindings[i]);
+    }
+    return 0;
+}
+
+static int
+table_clear(PyObject *object)
+{
+    Table *self = (Table *)object;
+    Py_CLEAR(self->on_idle);
+    return 0;
+}
+
+static void
+table_dealloc(PyObject *object)
+{
+    Table *self = (Table *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    delist(self);
+    table_clear(object);
+    Py_CLEAR(self->label);
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        Py_CLEAR(self->bindings[i]);
+    }
+    PyMem_Free(self->bindings);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+table_close(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    Table *self = (Table *)object;
+    if (!self->closed && table_idle(self)) {
+        self->closed = true;
+        Py_CLEAR(self->on_idle);
+        Py_RETURN_TRUE;
+    }
+    return PyBool_FromLong(self->closed);
+}
+
+static PyObject *
+table_pin(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    Table *self = (Table *)object;
+    if (self->closed) {
+        raise_error(errors.unloaded, self->label, "this version has been unloaded and can't be pinned");
+        return NULL;
+    }
+    self->pins++;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+table_unpin(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    Table *self = (Table *)object;
+    self->pins--;
+    table_left(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+table_entered_here(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    for (Frame *frame = innermost; frame != NULL; frame = frame->outer) {
+        if (frame->table == (Table *)object) {
+            Py_RETURN_TRUE;
+        }
+    }
+    Py_RETURN_FALSE;
+}
+
+static PyMemberDef members[] = {
+    {"inside", T_PYSSIZET, offsetof(Table, inside), READONLY, "Calls under way."},
+    {"pins", T_PYSSIZET, offsetof(Table, pins), READONLY, "Pins that are held."},
+    {"pointers", T_PYSSIZET, offsetof(Table, pointers), READONLY, "Pointer objects that are alive."},
+    {"closed", T_BOOL, offsetof(Table, closed), READONLY, "Whether nothing may enter it again."},
+    {"label", T_OBJECT, offsetof(Table, label), READONLY, "Its name for people."},
+    {"on_idle", T_OBJECT, offsetof(Table, on_idle), 0, "Called without arguments when the last holder leaves."},
+    {NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"close", table_close, METH_NOARGS, "Close the table if nothing holds it; return whether it is closed."},
+    {"put", table_put, METH_VARARGS, "Give an empty slot a binding."},
+    {"pin", table_pin, METH_NOARGS, "Hold the version."},
+    {"unpin", table_unpin, METH_NOARGS, "Let go of it."},
+    {"entered_here", table_entered_here, METH_NOARGS, "Return whether this thread is inside a call of this version."},
+    {NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "All functions of one version, and what holds it."},
+    {Py_tp_new, table_new},
+    {Py_tp_traverse, table_traverse},
+    {Py_tp_clear, table_clear},
+    {Py_tp_dealloc, table_dealloc},
+    {Py_tp_members, members},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "midflight._core.Table",
+    .basicsize = sizeof(Table),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+int
+table_ready(PyObject *module)
+{
+    TableType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return TableType != NULL ? PyModule_AddType(module, TableType) : -1;
+}

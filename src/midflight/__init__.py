@@ -1,0 +1,88 @@
+"""Hot code swapping for running Python programs: native libraries replaced while the program runs.
+
+``calc = midflight.load("calc.c")`` gives a module; ``midflight.swap(calc)`` builds, verifies and loads its new version
+and makes it current, or refuses and changes nothing.
+"""
+
+from midflight._access import Variables, function, variables, versions
+from midflight._access import types_of as types
+from midflight._core import Function, Pointer
+from midflight._errors import (
+    ArgumentRangeError,
+    ArgumentTypeError,
+    BadLibraryError,
+    BuildError,
+    CompilerNotFoundError,
+    ConstructorError,
+    Diagnostic,
+    IncompatibleError,
+    InterfaceError,
+    LoadError,
+    MidflightError,
+    MissingFunction,
+    MissingLibraryError,
+    NativeExceptionError,
+    SourceError,
+    SourceNotFoundError,
+    SwapError,
+    SwapInsideError,
+    UnloadedError,
+    UnresolvedSymbolError,
+    UnsupportedFunctionError,
+    UnsupportedPlatformError,
+    WrongMachineError,
+)
+from midflight._events import Loaded, Refused, Swapped, subscribe
+from midflight._load import load, unload
+from midflight._pin import pin
+from midflight._swap import Transaction, aswap, rollback, swap, transaction
+from midflight._version import Report, Version
+
+__all__ = [
+    "ArgumentRangeError",
+    "ArgumentTypeError",
+    "BadLibraryError",
+    "BuildError",
+    "CompilerNotFoundError",
+    "ConstructorError",
+    "Diagnostic",
+    "Function",
+    "IncompatibleError",
+    "InterfaceError",
+    "LoadError",
+    "Loaded",
+    "MidflightError",
+    "MissingFunction",
+    "MissingLibraryError",
+    "NativeExceptionError",
+    "Pointer",
+    "Refused",
+    "Report",
+    "SourceError",
+    "SourceNotFoundError",
+    "SwapError",
+    "SwapInsideError",
+    "Swapped",
+    "Transaction",
+    "UnloadedError",
+    "UnresolvedSymbolError",
+    "UnsupportedFunctionError",
+    "UnsupportedPlatformError",
+    "Variables",
+    "Version",
+    "WrongMachineError",
+    "aswap",
+    "function",
+    "load",
+    "pin",
+    "rollback",
+    "subscribe",
+    "swap",
+    "transaction",
+    "types",
+    "unload",
+    "variables",
+    "versions",
+]
+
+__version__ = "0.1.0"

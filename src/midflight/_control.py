@@ -1,0 +1,224 @@
+"""What midflight knows of a module: its versions, its source, what swaps of it are to obey.
+
+Guarantees:
+- `Control.queue` serialises whatever changes which version is current; reading what is current needs no lock, because
+  `current` is replaced in one store.
+- Nobody waits for calls, runs a user's function or emits events while holding it.
+- A control lives for as long as its module or any function of it does; when all are gone, its version is let go.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from midflight import _core
+from midflight._directory import private
+from midflight._errors import SwapError, UnloadedError
+from midflight._lane import Held, function_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midflight._lane import Code, ExplicitFunction, Lane
+    from midflight._version import Version
+    from midflight.artifact.interface import Interface
+    from midflight.build import Artifact, Source
+
+KEPT_VERSIONS = 32
+"""How many unloaded versions a module remembers: for `versions`, and as steps that `rollback` can go back."""
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Generation:
+    """One version and all that belongs to it.  ``code`` is None once it is proven to be gone."""
+
+    version: Version
+    artifact: Artifact
+    interface: Interface
+    code: Code | None
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+    held: Held | None = None
+
+    @property
+    def table(self) -> _core.Table:
+        """The version's table.  Raises `UnloadedError` once the version is gone."""
+        code = self.code
+        if code is None:
+            what = f"version {self.version.number} has been unloaded"
+            raise UnloadedError(what, subject=self.version.source)
+        return code.table
+
+
+@dataclass(slots=True)
+class Options:
+    """What was said at `load` and holds for every version of the module."""
+
+    compat: str
+    interface: Any
+    hold_gil: bool | frozenset[str]
+    lazy: bool
+    flags: tuple[str, ...]
+
+    def holds_gil(self, function: str) -> bool:
+        """Whether a function is called without giving up the GIL."""
+        return self.hold_gil if isinstance(self.hold_gil, bool) else function in self.hold_gil
+
+
+class Control:
+    """The record of one module."""
+
+    _serial = itertools.count()
+
+    def __init__(self, name: str, source: Source, lane: Lane, options: Options) -> None:
+        self.name = name
+        self.source = source
+        self.lane = lane
+        self.options = options
+        self.serial = next(self._serial)
+        self.queue = threading.RLock()
+        self.busy = False  # a swap is under way, in the thread that holds the queue
+        self.slots: dict[str, int] = {}
+        self.explicit: dict[str, ExplicitFunction] = {}
+        self.functions: dict[str, _core.Function] = {}
+        self.current: Generation | None = None
+        self.past: deque[tuple[Artifact, Source]] = deque(maxlen=KEPT_VERSIONS)
+        self.generations: deque[Generation] = deque()
+        self._numbers = itertools.count(1)
+        self._cell: weakref.ref[_core.Cell] = lambda: None  # type: ignore[assignment]
+        self._module: weakref.ref[ModuleType] = lambda: None  # type: ignore[assignment]
+
+    # ---- life
+
+    def attach(self, module: ModuleType, generation: Generation) -> None:
+        """Make the module's first version current."""
+        cell = _core.Cell(self.name, generation.table, owner=self)
+        self._cell = weakref.ref(cell)
+        self._module = weakref.ref(module)
+        _registry[module] = self
+        # The cell is kept by the functions and by the module; no function may be left to keep it.
+        module.__dict__["__midflight_cell__"] = cell
+        self.generations.append(generation)
+        self.current = generation
+
+    @property
+    def module(self) -> ModuleType | None:
+        """The module object, unless only functions of it are left."""
+        return self._module()
+
+    @property
+    def cell(self) -> _core.Cell:
+        """What holds the current version's table.  Raises `UnloadedError` if nothing of the module is left."""
+        cell = self._cell()
+        if cell is None:
+            raise self.unloaded()
+        return cell
+
+    def need_current(self) -> Generation:
+        """Return the current generation.  Raises `UnloadedError` after `unload`."""
+        current = self.current
+        if current is None:
+            raise self.unloaded()
+        return current
+
+    def unloaded(self) -> UnloadedError:
+        """Return the error for what can't be done any more."""
+        return UnloadedError("the module has been unloaded", subject=self.name, todo="load it again")
+
+    def next_number(self) -> int:
+        """Return a version number that was never used in this module."""
+        return next(self._numbers)
+
+    # ---- names
+
+    def add_slots(self, interface: Interface) -> None:
+        """Give every function of an interface a slot; those that have one keep it for the module's life."""
+        for function in interface.functions:
+            for key in function_keys(function):
+                self.slots.setdefault(key, len(self.slots))
+
+    def function(self, key: str) -> _core.Function:
+        """Return the one Function object of a name."""
+        if key not in self.functions:
+            self.functions[key] = _core.Function(self.cell, self.slots[key], key)
+        return self.functions[key]
+
+    def publish(self) -> None:
+        """Let the module's attributes be what the current version offers."""
+        module, current = self.module, self.current
+        if module is None or current is None:
+            return
+        offered = {function.name for function in current.interface.functions if is_attribute(function.name)}
+        for name in offered:
+            module.__dict__[name] = self.function(name)
+        for name, function in self.functions.items():
+            if name not in offered and module.__dict__.get(name) is function:
+                del module.__dict__[name]
+
+    # ---- memory
+
+    def forget_old(self) -> None:
+        """Drop the oldest unloaded versions from the list, so that a module that swaps for ever doesn't grow."""
+        gone = [one for one in self.generations if one.version.status == "unloaded"]
+        for generation in gone[: max(0, len(gone) - KEPT_VERSIONS)]:
+            self.generations.remove(generation)
+
+
+def is_attribute(name: str) -> bool:
+    """Whether a function may be an attribute of the module: Python's own names of a module aren't to be shadowed."""
+    return bool(name) and not (name.startswith("__") and name.endswith("__"))
+
+
+# ---- from the module to its record ----------------------------------------------------------------------------------
+
+_registry: weakref.WeakKeyDictionary[ModuleType, Control] = weakref.WeakKeyDictionary()
+_pinned: weakref.WeakKeyDictionary[ModuleType, tuple[Control, Generation]] = weakref.WeakKeyDictionary()
+
+
+def control_of(module: object) -> Control:
+    """Return a module's record.  Raises `SwapError` for what `load` didn't return."""
+    if isinstance(module, ModuleType):
+        found = _registry.get(module)
+        if found is not None:
+            return found
+        if module in _pinned:
+            raise SwapError("this is a pinned version", subject=repr(module), todo="pass the module that was pinned")
+    what = f"{module!r} is no module of midflight's"
+    raise SwapError(what, todo="pass what midflight.load returned")
+
+
+def generation_of(module: object) -> tuple[Control, Generation]:
+    """Return a module's record and what to read: the current version, or the one that a pin holds."""
+    if isinstance(module, ModuleType) and module in _pinned:
+        return _pinned[module]
+    control = control_of(module)
+    return control, control.need_current()
+
+
+def remember_pin(module: ModuleType, control: Control, generation: Generation) -> None:
+    """Let `generation_of` know a pinned view."""
+    _pinned[module] = (control, generation)
+
+
+def _after_fork() -> None:
+    """In the child: only this thread goes on, and the private directory is the parent's."""
+    _core.after_fork()
+    private.forget()
+    for control in _all_controls():
+        control.queue = threading.RLock()
+        control.busy = False
+        for generation in control.generations:
+            generation.mutex = threading.Lock()
+
+
+def _all_controls() -> Iterator[Control]:
+    yield from list(_registry.values())
+
+
+os.register_at_fork(after_in_child=_after_fork)

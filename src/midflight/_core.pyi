@@ -1,0 +1,159 @@
+"""The contract of the native core (native/).
+
+Everything here is protected by the GIL, which is given up only where it is said.  Addresses are numbers in bytes.
+
+A *kind* is how a value travels: "void", "int8" … "int64", "uint8" … "uint64", "bool", "float32", "float64",
+"pointer", "callback" (a parameter that points to a function) or "string" (a result that is a `const char *`).
+
+An *item* says what a pointer points to: "i" signed integer, "u" unsigned integer, "f" floating, "b" bool, "c"
+character, "r" struct or union, "p" pointer, "v" anything (`void *`), "o" nothing that Python can provide.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, final
+
+from _typeshed import ReadableBuffer, StrPath
+
+ParamSpec: TypeAlias = tuple[str, str, str, int, bool, str, Any]
+"""name, kind, item, size of an item in bytes (0: unknown), const, type as C writes it, extra.
+
+extra: the ctypes class of a struct; for a callback what turns an object into the address of a function pointer, or
+returns None for one that can't be called; else None.
+"""
+
+ResultSpec: TypeAlias = tuple[str, str, Any]
+"""kind, type as C writes it, extra: {value: member} of an enum; the ctypes class that a pointer points to; or None."""
+
+def check(data: ReadableBuffer, /) -> None:
+    """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes without harm."""
+
+def needs(data: ReadableBuffer, /) -> tuple[list[str], list[str]]:
+    """Return the names of the libraries that this one needs, and its run paths.  Raises `BadLibraryError`."""
+
+def switch(pairs: Sequence[tuple[Cell, Table]], /) -> None:
+    """Make each table current in its cell, without giving up the GIL in between."""
+
+def set_pending(exception: BaseException, /) -> bool:
+    """Let the call that this thread is in raise this when it returns; False if it is in none."""
+
+def after_fork() -> None:
+    """In the child of a fork: forget the calls and threads that stayed behind."""
+
+@final
+class Image:
+    """One version's code in memory: a private copy of its bytes.
+
+    Opening and closing run the library's constructors and destructors; the GIL is given up meanwhile.
+    """
+
+    base: int
+    low: int
+    high: int
+    uniques_rewritten: int
+    nodelete: bool
+    thread_destructors: bool
+    path: str
+    def __new__(cls, data: ReadableBuffer, name: str, path: StrPath | None = None, lazy: bool = False) -> Image:
+        """Copy ``data`` to ``path`` (which must not exist; None: a sealed memfd called ``name``), check it, map it.
+
+        Raises `BadLibraryError`, `WrongMachineError`, `LoadError` (the loader's words), `ConstructorError`, or
+        `MidflightError` where the system has no room; nothing is left behind then.
+        """
+    def symbol(self, name: str, /) -> int:
+        """Return an exported symbol's address, 0 if there is none in this image."""
+    @property
+    def held_by(self) -> str | None:
+        """What the library left behind that points into it: threads, signal handlers."""
+    def close(self) -> bool:
+        """Close it, or try again; return whether the process's memory map shows that it is gone."""
+
+@final
+class Binding:
+    """How one function of one version is called.  Immutable."""
+
+    def __new__(
+        cls,
+        name: str,
+        address: int,
+        params: Sequence[ParamSpec],
+        result: ResultSpec,
+        *,
+        hold_gil: bool = False,
+        slow: Callable[..., Any] | None = None,
+        unusable: str | None = None,
+        info: Any = None,
+    ) -> Binding:
+        """Describe a call.
+
+        ``slow`` is called instead, inside the same counting; ``unusable`` says why it can't be called at all; ``info``
+        has the attributes ``doc`` and ``signature``.
+        """
+    def convert(self, index: int, value: object, /) -> tuple[Any, Any]:
+        """Convert one argument as a call would; return (number or address, what to keep alive meanwhile)."""
+    def result_from(self, table: Table, value: int, /) -> Any:
+        """Convert an integer or an address as the call's result."""
+
+@final
+class Table:
+    """All functions of one version, by slot, and what holds that version loaded."""
+
+    inside: int
+    pins: int
+    pointers: int
+    closed: bool
+    label: str
+    on_idle: Callable[[], object] | None
+    def __new__(cls, label: str, bindings: Sequence[Binding | None]) -> Table: ...
+    def put(self, slot: int, binding: Binding, /) -> None:
+        """Give an empty slot a binding.  Raises ValueError for one that is taken."""
+    def close(self) -> bool:
+        """Close it if nothing holds it; return whether it is closed.  Precondition: no cell offers it."""
+    def pin(self) -> None:
+        """Hold the version.  Raises `UnloadedError` once it is closed."""
+    def unpin(self) -> None: ...
+    def entered_here(self) -> bool:
+        """Return whether this thread is inside a call of this version."""
+
+@final
+class Cell:
+    """Which version of a module is current.  Can be referred to weakly."""
+
+    name: str
+    def __new__(cls, name: str, current: Table, owner: object = None) -> Cell:
+        """``owner`` is kept alive for as long as the cell is."""
+    @property
+    def current(self) -> Table | None: ...
+    def end(self, why: str, /) -> None:
+        """Take the current version away: calls raise `UnloadedError` with this reason."""
+
+@final
+class Function:
+    """One name of a module, for the module's whole life: calls whatever is current.
+
+    Raises `MissingFunction` where the current version has no such function, `UnloadedError` after the end,
+    `UnsupportedFunctionError`, `ArgumentTypeError`, `ArgumentRangeError`, `NativeExceptionError` (a C++ exception left
+    the function), or what a callback raised.
+    """
+
+    __name__: str
+    __qualname__: str
+    __module__: str
+    _available: bool
+    _address: int
+    _cell: Cell
+    def __new__(cls, cell: Cell, slot: int, name: str) -> Function: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+@final
+class Pointer:
+    """An address that a native function returned; while it is alive, its version stays loaded."""
+
+    address: int
+    type: str
+    @property
+    def contents(self) -> Any:
+        """What it points to, as a ctypes object that shares its memory."""
+    def __getitem__(self, index: int, /) -> Any:
+        """The item at an index, unchecked as in C: numbers as numbers, structs as ctypes views."""
+    def string(self) -> str:
+        """The NUL-terminated text that a `char *` points to."""

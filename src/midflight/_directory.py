@@ -1,0 +1,108 @@
+"""The private directory of this process: where the copies lie that get mapped.
+
+Guarantees:
+- It is 0700, made by this process, and no name in it is used twice.
+- It is never shared: the child of a fork makes its own, and never removes its parent's files.
+- One that was left behind by a dead process is removed by the next process that makes one.  A live process holds a lock
+  on a file inside (the kernel lets go of it, however the process ends); a process number says nothing, it is used again.
+- Any function here may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import stat
+import tempfile
+import threading
+from pathlib import Path
+
+_PREFIX = "midflight-"
+_LOCK_NAME = "lock"
+
+
+def _bases() -> list[Path]:
+    """Directories to try, memory-backed ones first: a copy that lives as long as a version needs no disk."""
+    named = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir()]  # noqa: S108 - checked below
+    return [Path(name) for name in named if name]
+
+
+def _may_hold_code(base: Path) -> bool:
+    try:
+        return not os.statvfs(base).f_flag & os.ST_NOEXEC and os.access(base, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+class PrivateDirectory:
+    """A directory that nobody else touches, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._path: Path | None = None
+        self._lock_file = -1
+        self._made = False
+        self._numbers = itertools.count(1)
+
+    def new_path(self, stem: str) -> Path | None:
+        """Return a path that was never used before; None where no directory can be had (then use memory)."""
+        with self._mutex:
+            if not self._made:
+                self._make()
+            if self._path is None:
+                return None
+            return self._path / f"{stem}-{next(self._numbers)}.so"
+
+    def forget(self) -> None:
+        """In the child of a fork: the directory is the parent's."""
+        self._mutex = threading.Lock()
+        self._path, self._lock_file, self._made = None, -1, False
+
+    def remove(self) -> None:
+        """Remove it with all that is in it (mapped files stay mapped)."""
+        with self._mutex:
+            if self._path is not None:
+                shutil.rmtree(self._path, ignore_errors=True)
+                os.close(self._lock_file)
+            self._path = None
+
+    def _make(self) -> None:
+        self._made = True
+        for base in filter(_may_hold_code, _bases()):
+            with contextlib.suppress(OSError):
+                self._path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-{os.getpid()}-", dir=base))
+                self._lock_file = _locked(self._path / _LOCK_NAME, create=True)
+                _sweep(base, keep=self._path)
+                return
+
+
+def _locked(path: Path, *, create: bool) -> int:
+    """Open and lock a file; raise OSError where it is locked by another process."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if create else 0)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sweep(base: Path, keep: Path) -> None:
+    """Remove directories of this user whose processes are dead."""
+    for path in base.glob(f"{_PREFIX}{os.getuid()}-*"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if path == keep or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                continue
+            descriptor = _locked(path / _LOCK_NAME, create=False)
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(descriptor)
+
+
+private = PrivateDirectory()
+atexit.register(private.remove)

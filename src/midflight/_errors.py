@@ -1,0 +1,199 @@
+"""Every error that midflight raises on purpose, one class per kind.
+
+Each error says what happened, to what, what was left unchanged and what to do next.  A swap that fails fills in
+``stage`` (the stage of the transaction that refused) and ``unchanged`` on its way out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class MidflightError(Exception):
+    """The base of all of midflight's errors.
+
+    ``what`` happened (a clause without a full stop), to ``subject`` (a path, a module, a function), what was left
+    ``unchanged``, and what ``todo`` next.  ``stage`` names the stage of a load or a swap that failed, if one did.
+    """
+
+    def __init__(
+        self, what: str, *, subject: str = "", unchanged: str = "", todo: str = "", stage: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.subject = subject
+        self.unchanged = unchanged
+        self.todo = todo
+        self.stage = stage
+
+    def __str__(self) -> str:
+        head = f"{self.subject}: {self.what}" if self.subject else self.what
+        rest = [part for part in (self.unchanged, self.todo) if part]
+        return "; ".join([head, *rest])
+
+
+# ---- what was asked to be loaded ------------------------------------------------------------------------------------
+
+
+class SourceNotFoundError(MidflightError, FileNotFoundError):
+    """The file or directory that should be loaded isn't there."""
+
+    __str__ = MidflightError.__str__
+
+
+class SourceError(MidflightError, ValueError):
+    """What was given is there, but is nothing that midflight can load or build."""
+
+
+class CompilerNotFoundError(MidflightError):
+    """No compiler for this source was found on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One message of a compiler: ``file``, 1-based ``line`` and ``column`` (0: not said), ``severity``, ``message``."""
+
+    file: str
+    line: int
+    column: int
+    severity: str
+    message: str
+
+
+class BuildError(MidflightError):
+    """The compiler or build command failed.  ``output`` is its own text, ``diagnostics`` what could be read from it."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        output: str,
+        command: Sequence[str] = (),
+        diagnostics: Sequence[Diagnostic] = (),
+        subject: str = "",
+        unchanged: str = "",
+        todo: str = "",
+        stage: str = "",
+    ) -> None:
+        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        self.output = output
+        self.command = tuple(command)
+        self.diagnostics = tuple(diagnostics)
+
+    def __str__(self) -> str:
+        head = super().__str__()
+        return f"{head}\n{self.output.rstrip()}" if self.output.strip() else head
+
+
+# ---- what was read --------------------------------------------------------------------------------------------------
+
+
+class BadLibraryError(MidflightError, ValueError):
+    """The bytes aren't a shared library that can be loaded safely: empty, text, truncated, or with wild offsets."""
+
+
+class WrongMachineError(BadLibraryError):
+    """A shared library, but for another machine or word size than this process."""
+
+
+class InterfaceError(MidflightError, ValueError):
+    """What a library offers can't be told: no usable debug information, or an ``interface=`` that doesn't fit it."""
+
+
+class IncompatibleError(MidflightError):
+    """A new version doesn't offer what the current one does.  ``changes`` names each function or type, one line each."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        changes: Sequence[str],
+        subject: str = "",
+        unchanged: str = "",
+        todo: str = "",
+        stage: str = "",
+    ) -> None:
+        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        self.changes = tuple(changes)
+
+
+# ---- loading --------------------------------------------------------------------------------------------------------
+
+
+class LoadError(MidflightError):
+    """The system's loader refused the library.  ``what`` carries the loader's own words."""
+
+
+class UnresolvedSymbolError(LoadError):
+    """The library needs a symbol that nothing provides."""
+
+
+class MissingLibraryError(LoadError):
+    """The library needs another library that can't be found."""
+
+
+class ConstructorError(LoadError):
+    """A constructor of the library raised a C++ exception while the library was being loaded."""
+
+
+class UnsupportedPlatformError(MidflightError):
+    """This operating system, processor or C library can't be served."""
+
+
+# ---- calling --------------------------------------------------------------------------------------------------------
+
+
+class MissingFunction(MidflightError, AttributeError):  # noqa: N818 - the name is part of the public contract
+    """The current version has no such function."""
+
+
+class UnsupportedFunctionError(MidflightError, TypeError):
+    """The function exists, but has a type that can't be called from Python."""
+
+
+class ArgumentTypeError(MidflightError, TypeError):
+    """A wrong number of arguments, or an argument of the wrong type."""
+
+
+class ArgumentRangeError(MidflightError, OverflowError):
+    """An integer that doesn't fit the parameter's type."""
+
+
+class UnloadedError(MidflightError):
+    """The module or version has been unloaded."""
+
+
+class NativeExceptionError(MidflightError):
+    """Native code raised a C++ exception that left the called function.  ``type_name`` is its C++ type."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        type_name: str = "",
+        subject: str = "",
+        unchanged: str = "",
+        todo: str = "",
+        stage: str = "",
+    ) -> None:
+        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        self.type_name = type_name
+
+
+# ---- swapping -------------------------------------------------------------------------------------------------------
+
+
+class SwapError(MidflightError):
+    """A swap can't be done as asked: nothing to go back to, a module that isn't midflight's, a failed transaction."""
+
+
+class SwapInsideError(SwapError):
+    """A swap that would have to wait for the very call that it is asked from."""
+
+
+class TriggerError(MidflightError, ValueError):
+    """What should start swaps can't be set up as asked: a wrong signal, thread, or number of seconds."""

@@ -1,0 +1,100 @@
+"""Where a version's code runs: the one Protocol that the swap transaction knows.
+
+A lane prepares code from an artifact without any effect on the running program.  What it hands out carries a `Table`
+with every function of the version; making a version current is the core's one store of that table (`_core.switch`), so
+there is nothing else to commit that could fail.  Counting and draining calls is the table's business too, and the same
+in every lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from midflight._core import Table
+    from midflight.artifact.ctypes_types import CTypes
+    from midflight.artifact.interface import Function, Interface
+    from midflight.build import Artifact
+
+
+class Held(NamedTuple):
+    """Why a version's code can't be unloaded; ``passing``: it may be possible later."""
+
+    why: str
+    passing: bool
+
+
+class Code(Protocol):
+    """One version's code, loaded.  Its table says what holds it; only code that nothing holds may be retired."""
+
+    table: Table
+    ctypes: CTypes
+    path: str
+    warnings: tuple[str, ...]
+
+    def variable(self, address: int) -> int:
+        """Return the address in memory of a variable's link-time address."""
+
+    def add_explicit(self, slot: int, wanted: ExplicitFunction) -> None:
+        """Fill an empty slot with a function under a signature of the user's, if this version has it."""
+
+    def retire(self) -> Held | None:
+        """Unload it, or try again; return None once it is proven to be gone.
+
+        Precondition: the table is closed.  Runs destructors of the library.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a lane is asked to prepare.
+
+    ``module``: the module's name; ``label``: the version as people see it; ``slots``: the slot of every function key,
+    see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key.
+    """
+
+    module: str
+    label: str
+    data: bytes
+    artifact: Artifact
+    interface: Interface
+    source: str
+    slots: Mapping[str, int]
+    explicit: Mapping[str, ExplicitFunction] = field(default_factory=dict)
+    hold_gil: Callable[[str], bool] = lambda _name: False
+    lazy: bool = False
+    ctypes: CTypes | None = None
+
+
+class ExplicitFunction(NamedTuple):
+    """A function to be called with a signature that isn't the library's own: a variadic one's, for example."""
+
+    symbol_of: str
+    interface: Interface
+    function: Function
+
+
+class Lane(Protocol):
+    """A way of running code."""
+
+    def inspect(self, data: bytes) -> None:
+        """Raise unless these bytes could be prepared here.  Runs nothing."""
+
+    def prepare(self, wanted: Wanted) -> Code:
+        """Load it.  When it raises, nothing is left behind."""
+
+
+def function_keys(function: Function) -> tuple[str, ...]:
+    """Return the names under which a function has a slot: its attribute's, and its qualified one."""
+    keys = dict.fromkeys((function.name, function.qualified))
+    return tuple(key for key in keys if key)
+
+
+def bindings_by_slot(slots: Mapping[str, int], made: Mapping[str, Any]) -> list[Any]:
+    """Arrange bindings by their slot; None where this version has no such function."""
+    row: list[Any] = [None] * len(slots)
+    for key, binding in made.items():
+        row[slots[key]] = binding
+    return row

@@ -1,0 +1,117 @@
+"""`load` and `unload`: a module's beginning and its end."""
+
+from __future__ import annotations
+
+import sys
+import types
+import weakref
+from typing import TYPE_CHECKING, Any, Literal
+
+from midflight import _retire, _transaction, build
+from midflight._access import Missing
+from midflight._control import Control, Options, control_of
+from midflight._errors import SwapInsideError, UnsupportedPlatformError
+from midflight._events import Loaded, emit
+from midflight.lanes.native import NativeLane
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Iterable, Sequence
+
+    from midflight._control import Generation
+    from midflight._version import Version
+
+Compat = Literal["strict", "any"]
+
+
+def load(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    name: str | None = None,
+    flags: Sequence[str] = (),
+    build: str | Sequence[str] | None = None,
+    artifact: str | os.PathLike[str] | None = None,
+    interface: Any = None,
+    hold_gil: bool | Collection[str] = False,
+    compat: Compat = "strict",
+    lazy: bool = False,
+) -> types.ModuleType:
+    """Build a library if need be, load it, and return it as a module whose functions can be swapped.
+
+    Args:
+        source: a C, C++, Rust or Zig source file, several of one module, a Cargo project, or a ready shared library.
+        name: the module's name; by default made from the source's.
+        flags: for the compiler and the linker.
+        build: a command that makes ``artifact``, for every other language.
+        artifact: the library that ``build`` makes.
+        interface: what the library offers, where it has no debug information: a Protocol class with annotations, C
+            declarations as text, or the path of a header.
+        hold_gil: call without giving up the GIL (a little faster; every other thread waits): True, or names.
+        compat: what later swaps may change: "strict" (nothing that callers use) or "any".
+        lazy: let the loader look functions of other libraries up at their first call, not now.
+
+    Raises:
+        MidflightError: one of its kinds; nothing is left behind then.
+
+    Two loads of the same file are two modules, with data of their own.
+    """
+    _check_platform()
+    options = Options(
+        compat=compat,
+        interface=interface,
+        hold_gil=hold_gil if isinstance(hold_gil, bool) else frozenset(hold_gil),
+        lazy=lazy,
+        flags=tuple(flags),
+    )
+    described = _describe(source, flags=flags, build=build, artifact=artifact)
+    control = Control(name or described.name, described, NativeLane(), options)
+    generation = _transaction.first_generation(control)
+    module = types.ModuleType(control.name, f"{described.display}, loaded by midflight")
+    control.attach(module, generation)
+    module.__dict__["__getattr__"] = Missing(control)
+    module.__dict__["__file__"] = described.display
+    control.publish()
+    weakref.finalize(control.cell, _abandon, control.generations).atexit = False
+    emit(Loaded(module, control.name, generation.version))
+    return module
+
+
+_describe = build.describe
+
+
+def _check_platform() -> None:
+    if sys.platform != "linux":
+        what = f"native code can't be swapped on {sys.platform}: midflight serves Linux with glibc"
+        raise UnsupportedPlatformError(what, todo="run on Linux")
+
+
+def _abandon(generations: Iterable[Generation]) -> None:
+    """Nothing of the module is left to call it by: let its versions go."""
+    for generation in list(generations):
+        if generation.version.status in {"current", "draining"}:
+            _retire.let_go_later(generation)
+
+
+def unload(module: types.ModuleType, *, timeout: float | None = 0.0) -> Version:
+    """End a module: calls that start from now on raise `UnloadedError`; its code is unloaded when nothing holds it.
+
+    Waits at most ``timeout`` seconds (None: for ever) for calls under way.  Returns the last version; its ``status``
+    tells what became of it.
+
+    Raises:
+        SwapInsideError: asked for with a timeout from inside a call into this module.
+        UnloadedError: it has been unloaded before.
+    """
+    control = control_of(module)
+    current = control.need_current()
+    if timeout != 0.0 and current.table.entered_here():
+        what = "unload was asked to wait for calls from inside a call into the same module"
+        raise SwapInsideError(what, subject=control.name, unchanged="nothing was changed", todo="use timeout=0")
+    with control.queue:
+        current = control.need_current()
+        control.current = None
+        control.cell.end("the module has been unloaded")
+    if timeout != 0.0:
+        _transaction.wait_idle(current, timeout)
+    _retire.let_go(current)
+    return current.version

@@ -1,0 +1,155 @@
+"""Lets versions go: at once where nothing holds them, else when the last holder has left.
+
+Guarantees:
+- A version's code is retired exactly once at a time, and only after its table is closed: nothing is inside, and nothing
+  can enter again.
+- The thread that ends the last call only puts a note into a queue; unloading is done by the swap itself or by one
+  background thread, never by a caller.
+- Code that can't be unloaded yet (threads of its own, thread_local destructors) is tried again in the background, and
+  whenever somebody looks.  The background thread sleeps while there is nothing to try.
+- Any function here may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midflight._control import Generation
+
+_log = logging.getLogger("midflight")
+
+_FIRST_DELAY, _LONGEST_DELAY = 0.05, 5.0
+
+
+def let_go(generation: Generation) -> None:
+    """Retire a version that no cell offers any more, now or when its last holder leaves."""
+    code = generation.code
+    if code is None:
+        return
+    generation.version.status = "draining"
+    code.table.on_idle = lambda: _reaper.idle(generation)
+    if not retire_if_idle(generation):
+        generation.version.held_by = holders(generation)
+        _reaper.start()
+
+
+def let_go_later(generation: Generation) -> None:
+    """Do as `let_go` does, in the background: for a garbage collection, which must not run a library's destructors."""
+    code = generation.code
+    if code is not None:
+        generation.version.status = "draining"
+        code.table.on_idle = lambda: _reaper.idle(generation)
+        _reaper.idle(generation)
+        _reaper.start()
+
+
+def retire_if_idle(generation: Generation) -> bool:
+    """Try to retire; return whether the version is no longer draining."""
+    with generation.mutex:
+        code = generation.code
+        if code is None:
+            return True
+        if not code.table.close():
+            return False
+        generation.held = code.retire()
+        if generation.held is None:
+            generation.code = None
+            generation.version.held_by = ()
+            generation.version.path = ""
+            generation.version.status = "unloaded"
+        else:
+            generation.version.held_by = (generation.held.why,)
+            generation.version.status = "resident"
+    if generation.held is not None and generation.held.passing:
+        _reaper.try_later(generation)
+    return True
+
+
+def refresh(generation: Generation) -> None:
+    """Bring a version's status and what it is held by up to date."""
+    if generation.version.status == "draining":
+        generation.version.held_by = holders(generation)
+        retire_if_idle(generation)
+    elif generation.version.status == "resident" and generation.held is not None and generation.held.passing:
+        retire_if_idle(generation)
+
+
+def holders(generation: Generation) -> tuple[str, ...]:
+    """Say what holds a version: calls, pins, pointers."""
+    code = generation.code
+    if code is None:
+        return ()
+    counts = ((code.table.inside, "call"), (code.table.pins, "pin"), (code.table.pointers, "pointer"))
+    return tuple(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)
+
+
+class _Reaper:
+    """The background thread, started when there is first something for it to do."""
+
+    def __init__(self) -> None:
+        self._notes: queue.SimpleQueue[Generation] = queue.SimpleQueue()  # put() may be called from anywhere
+        self._residents: set[Generation] = set()
+        self._mutex = threading.Lock()  # protects _residents and _thread
+        self._thread: threading.Thread | None = None
+
+    def idle(self, generation: Generation) -> None:
+        """Note that a version's last holder has left.  Called in the middle of anybody's call: it only notes."""
+        self._notes.put(generation)
+
+    def try_later(self, generation: Generation) -> None:
+        """Try to unload a resident version again from time to time."""
+        with self._mutex:
+            known = generation in self._residents
+            self._residents.add(generation)
+        if not known:
+            self.start()
+            self._notes.put(generation)
+
+    def start(self) -> None:
+        """See to it that the thread runs."""
+        with self._mutex:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="midflight-reaper", daemon=True)
+                self._thread.start()
+
+    def after_fork(self) -> None:
+        """In the child: the thread stayed behind; what it had to do didn't."""
+        self._mutex = threading.Lock()
+        self._thread = None
+        self._notes = queue.SimpleQueue()
+        if self._residents:
+            self.start()
+
+    def _run(self) -> None:
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                self._retire(self._notes.get(timeout=delay if self._residents else None))
+                delay = _FIRST_DELAY
+            except queue.Empty:
+                self._sweep()
+                delay = min(2 * delay, _LONGEST_DELAY)
+
+    def _sweep(self) -> None:
+        with self._mutex:
+            residents = list(self._residents)
+        for generation in residents:
+            self._retire(generation)
+            if generation.version.status == "unloaded" or generation.held is None or not generation.held.passing:
+                with self._mutex:
+                    self._residents.discard(generation)
+
+    def _retire(self, generation: Generation) -> None:
+        try:
+            retire_if_idle(generation)
+        except Exception:
+            _log.exception("version %d of %s can't be unloaded", generation.version.number, generation.version.source)
+
+
+_reaper = _Reaper()
+os.register_at_fork(after_in_child=_reaper.after_fork)

@@ -1,0 +1,154 @@
+"""The interface of a shared object, from its debug information (DWARF 2 to 5).
+
+Reads the units of the user's own code, and of these only the scopes that hold functions and variables; everything else
+is stepped over.  A type is read when a function or a variable refers to it.
+
+Guarantees: bytes of any kind either give an `Interface` or raise `BadLibraryError` or `InterfaceError`; work and memory
+are bounded by the size of the debug information.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from midflight._errors import InterfaceError
+from midflight.artifact.dwarf_constants import At, Tag
+from midflight.artifact.dwarf_entries import Debug, DwarfError, Entry, Unit
+from midflight.artifact.dwarf_functions import FunctionReader
+from midflight.artifact.dwarf_lines import FileNames
+from midflight.artifact.dwarf_names import (
+    RECORDS,
+    Scopes,
+    Spelling,
+    declaration,
+    dialect,
+    is_library_namespace,
+    is_runtime,
+    resolved_name,
+)
+from midflight.artifact.dwarf_types import TypeReader
+from midflight.artifact.dwarf_variables import VariableReader
+from midflight.artifact.elf import Elf
+from midflight.artifact.interface import Interface
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEEPEST = 64
+_TODO = "build it with -g, or say what it offers by interface="
+_SYSTEM_FILES = ("/usr/", "<")
+_NAMED_TYPES = RECORDS | {Tag.ENUMERATION}
+_DAMAGE = (DwarfError, struct.error, IndexError, ValueError, KeyError, OverflowError, RecursionError, MemoryError)
+
+
+def read(data: bytes) -> Interface:
+    """Read a shared object's interface.
+
+    Raises `BadLibraryError` where the bytes are no library, `InterfaceError` where the library says nothing about its
+    functions.
+    """
+    elf = Elf(data)
+    if not elf.section(".debug_info"):
+        what = "the library has no debug information, so that its functions' types aren't known"
+        raise InterfaceError(what, todo=_TODO)
+    try:
+        return _Reader(elf).read()
+    except _DAMAGE as error:
+        what = f"the library's debug information can't be read ({error or type(error).__name__})"
+        raise InterfaceError(what, todo=_TODO) from error
+
+
+class _Reader:
+    def __init__(self, elf: Elf) -> None:
+        self._debug = Debug(elf)
+        self._scopes: dict[int, Scopes] = {}
+        self._units = [unit for unit in self._debug.units if unit.kind == 1 and not is_runtime(unit)]
+        self._definitions: dict[str, Entry] | None = None
+        files = FileNames()
+        self._types = TypeReader(self._debug, Spelling(self._scopes), self._definition)
+        self._functions = FunctionReader(elf.exports.values(), self._types, files)
+        self._variables = VariableReader(elf, self._types)
+        self._files = files
+
+    def read(self) -> Interface:
+        self._refuse_split()
+        for unit in self._units:
+            self._walk(unit, unit.top, 0)
+        functions = self._functions.read()
+        variables = self._variables.read()
+        self._read_own_types()
+        return Interface(
+            types=self._types.finish(),
+            functions=functions,
+            variables=variables,
+            origin="dwarf",
+            language=next((kind for unit in self._units if (kind := dialect(unit))), ""),
+            unknown=self._functions.unknown(),
+        )
+
+    def _refuse_split(self) -> None:
+        for unit in self._debug.units:
+            if At.DWO_NAME in unit.top.values or At.GNU_DWO_NAME in unit.top.values:
+                what = "the library's debug information is in separate .dwo files"
+                raise InterfaceError(what, todo="build it without -gsplit-dwarf")
+
+    def _walk(self, unit: Unit, holder: Entry, depth: int) -> None:
+        """Look at everything that a scope declares, in it and in the scopes within it."""
+        if depth > _DEEPEST:
+            return
+        kind = dialect(unit)
+        own_scopes = {Tag.NAMESPACE, Tag.MODULE} if kind in {"c", "c++", ""} else {Tag.NAMESPACE, Tag.MODULE} | RECORDS
+        for child in holder.children():
+            if child.tag == Tag.SUBPROGRAM:
+                self._subprogram(unit, child)
+            elif child.tag == Tag.VARIABLE:
+                self._variables.consider(child)
+            elif child.tag in own_scopes and not (depth == 0 and is_library_namespace(kind, child.name)):
+                self._walk(unit, child, depth + 1)
+
+    def _subprogram(self, unit: Unit, entry: Entry) -> None:
+        if entry.flag(At.DECLARATION):
+            return
+        self._functions.consider(entry)
+        if not entry.has_children:
+            return
+        found = unit.static_variables(entry)
+        if not found:
+            return
+        declared = declaration(entry)
+        scopes = self._types.spelling.scopes(declared.unit)
+        if scopes.is_library(declared.offset):
+            return
+        name = "::".join((*scopes.path(declared.offset), resolved_name(entry)))
+        for variable in found:
+            self._variables.consider(variable, name)
+
+    def _definition(self, name: str) -> Entry | None:
+        """Return the definition of a type that some unit only declares."""
+        if self._definitions is None:
+            self._definitions = {}
+            for unit in self._units:
+                for entry in self._named_types(unit, unit.top, 0):
+                    self._definitions.setdefault(self._types.plain_name(entry), entry)
+        return self._definitions.get(name)
+
+    def _named_types(self, unit: Unit, holder: Entry, depth: int) -> Iterator[Entry]:
+        for child in holder.children():
+            if child.tag in _NAMED_TYPES:
+                if child.name and not child.flag(At.DECLARATION):
+                    yield child
+            elif child.tag == Tag.NAMESPACE and depth < _DEEPEST:
+                library = depth == 0 and is_library_namespace(dialect(unit), child.name)
+                if not library:
+                    yield from self._named_types(unit, child, depth + 1)
+
+    def _read_own_types(self) -> None:
+        """Read the structs and enums that the user's own files declare, also where no function mentions them."""
+        for unit in self._units:
+            if dialect(unit) not in {"c", "c++"}:
+                continue
+            for entry in self._named_types(unit, unit.top, 0):
+                index = entry.number(At.DECL_FILE)
+                if index is not None and not self._files.file(unit, index).startswith(_SYSTEM_FILES):
+                    self._types.at(entry.offset)

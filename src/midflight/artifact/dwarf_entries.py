@@ -1,0 +1,511 @@
+"""The entries of .debug_info: units, abbreviations, and a lazy, bounded way through the tree.
+
+Only what is asked for is decoded.  An entry's size follows from its abbreviation, so whole subtrees are stepped over
+without a look at their values, by DW_AT_sibling where the compiler wrote it (gcc) and by sizes where not (clang, rustc).
+
+Guarantees: offsets only grow while the tree is walked, so that a walk ends; each damaged structure raises
+`DwarfError`, `IndexError`, `ValueError` or `struct.error`, which `dwarf.read` turns into midflight's own errors.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+from midflight.artifact.dwarf_constants import At, Form, Op, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from midflight.artifact.elf import Elf
+
+Value: TypeAlias = "int | bytes"
+
+_LEB, _STRING, _BLOCK1, _BLOCK2, _BLOCK4, _BLOCK, _INDIRECT = -1, -2, -3, -4, -5, -6, -7
+_LONGEST_LEB = 10
+_DWARF32_LIMIT = 0xFFFFFFF0
+_OLDEST, _NEWEST = 2, 5
+_SPLIT_UNITS = frozenset({4, 5})
+_TYPE_UNITS = frozenset({2, 6})
+
+_WIDTHS = {
+    0x05: 2, 0x06: 4, 0x07: 8, 0x0B: 1, 0x0C: 1, Form.REF1: 1, Form.REF2: 2, Form.REF4: 4, Form.REF8: 8,
+    Form.FLAG_PRESENT: 0, Form.DATA16: 16, Form.REF_SIG8: 8, Form.IMPLICIT_CONST: 0,
+    Form.STRX1: 1, Form.STRX2: 2, Form.STRX3: 3, Form.STRX4: 4, 0x29: 1, 0x2A: 2, 0x2B: 3, 0x2C: 4,
+    0x1C: 4, 0x24: 8,
+    Form.SDATA: _LEB, Form.UDATA: _LEB, Form.REF_UDATA: _LEB, Form.STRX: _LEB, Form.ADDRX: _LEB,
+    Form.LOCLISTX: _LEB, Form.RNGLISTX: _LEB, Form.GNU_ADDR_INDEX: _LEB, Form.GNU_STR_INDEX: _LEB,
+    Form.STRING: _STRING, Form.BLOCK1: _BLOCK1, Form.BLOCK2: _BLOCK2, Form.BLOCK4: _BLOCK4,
+    Form.BLOCK: _BLOCK, Form.EXPRLOC: _BLOCK, Form.INDIRECT: _INDIRECT,
+}  # fmt: skip
+_OFFSET_FORMS = frozenset({
+    Form.STRP, Form.LINE_STRP, Form.SEC_OFFSET, Form.STRP_SUP, Form.GNU_REF_ALT, Form.GNU_STRP_ALT,
+})  # fmt: skip
+_UNIT_REFERENCES = frozenset({Form.REF1, Form.REF2, Form.REF4, Form.REF8, Form.REF_UDATA})
+_INDEXED_STRINGS = frozenset({Form.STRX, Form.STRX1, Form.STRX2, Form.STRX3, Form.STRX4, Form.GNU_STR_INDEX})
+_INDEXED_ADDRESSES = frozenset({Form.ADDRX, 0x29, 0x2A, 0x2B, 0x2C, Form.GNU_ADDR_INDEX})
+_BLOCK_FORMS = frozenset({Form.EXPRLOC, Form.BLOCK, Form.BLOCK1, Form.BLOCK2, Form.BLOCK4})
+_THREAD_LOCAL_OPS = frozenset({Op.FORM_TLS_ADDRESS, Op.GNU_PUSH_TLS_ADDRESS})
+_THREAD_OFFSET_OPS = frozenset({Op.ADDR, Op.CONST4U, Op.CONST8U, Op.ADDRX, Op.CONSTX, 0xFB, 0xFC})
+_STATIC_ADDRESS_OPS = frozenset({Op.ADDR, Op.ADDRX, Op.GNU_ADDR_INDEX})
+
+
+class DwarfError(Exception):
+    """The debug information is damaged, or of a kind that isn't read."""
+
+
+class Abbreviation:
+    """The shape of an entry: its tag, whether it has children, its attributes' forms, and how to step over it."""
+
+    __slots__ = ("children", "forms", "plan", "size", "specs", "tag")
+
+    def __init__(self, tag: int, children: bool, specs: list[tuple[int, int, int, int]]) -> None:  # noqa: FBT001
+        self.tag = tag
+        self.children = children
+        self.specs = specs
+        self.forms = {attribute: form for attribute, form, _, _ in specs}
+        plan: list[int] = []
+        for _, _, width, _ in specs:
+            if width > 0 and plan and plan[-1] > 0:
+                plan[-1] += width
+            elif width:
+                plan.append(width)
+        self.plan = plan
+        self.size = (sum(plan) if not plan or (len(plan) == 1 and plan[0] > 0) else None)
+
+
+class Entry:
+    """One entry and its attributes' stored values."""
+
+    __slots__ = ("body", "forms", "has_children", "offset", "tag", "unit", "values")
+
+    def __init__(  # noqa: PLR0913 - plain data, made in one place
+        self, unit: Unit, offset: int, abbreviation: Abbreviation, values: dict[int, Value], forms: dict[int, int], body: int
+    ) -> None:
+        self.unit = unit
+        self.offset = offset
+        self.tag = abbreviation.tag
+        self.has_children = abbreviation.children
+        self.values = values
+        self.forms = forms
+        self.body = body
+
+    def text(self, attribute: int) -> str:
+        """Return an attribute's string, "" where it isn't there."""
+        value = self.values.get(attribute)
+        if value is None:
+            return ""
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return self.unit.string(self.forms[attribute], value)
+
+    @property
+    def name(self) -> str:
+        """DW_AT_name, or ""."""
+        return self.text(At.NAME)
+
+    def reference(self, attribute: int) -> int | None:
+        """Return the offset of the entry that an attribute refers to."""
+        value = self.values.get(attribute)
+        if not isinstance(value, int):
+            return None
+        form = self.forms[attribute]
+        if form in _UNIT_REFERENCES:
+            return self.unit.offset + value
+        if form == Form.REF_ADDR:
+            return value
+        if form == Form.REF_SIG8:
+            return self.unit.debug.signatures.get(value)
+        return None
+
+    def target(self, attribute: int) -> Entry | None:
+        """Return the entry that an attribute refers to."""
+        offset = self.reference(attribute)
+        return None if offset is None else self.unit.debug.entry(offset)
+
+    def number(self, attribute: int) -> int | None:
+        """Return an attribute's constant; None where it isn't there or isn't a constant."""
+        value = self.values.get(attribute)
+        return value if isinstance(value, int) else None
+
+    def flag(self, attribute: int) -> bool:
+        """Tell whether a flag is set."""
+        return bool(self.values.get(attribute))
+
+    def address(self, attribute: int) -> int | None:
+        """Return an attribute's address."""
+        value = self.values.get(attribute)
+        if not isinstance(value, int):
+            return None
+        if self.forms[attribute] in _INDEXED_ADDRESSES:
+            return self.unit.indexed_address(value)
+        return value
+
+    def children(self) -> Iterator[Entry]:
+        """Go through the entry's direct children."""
+        if not self.has_children:
+            return
+        unit, data, at = self.unit, self.unit.debug.data, self.body
+        while at < unit.end and data[at]:
+            child = unit.entry(at)
+            yield child
+            at = unit.after(child)
+
+
+class Unit:
+    """One unit: its header, its abbreviations and its entries.  ``end`` is the offset behind it."""
+
+    def __init__(self, debug: Debug, offset: int, limit: int) -> None:
+        self.debug = debug
+        self.offset = offset
+        data = debug.data
+        length, at = struct.unpack_from("<I", data, offset)[0], offset + 4
+        self.offset_size = 4
+        if length >= _DWARF32_LIMIT:
+            length, at = struct.unpack_from("<Q", data, at)[0], at + 8
+            self.offset_size = 8
+        self.end = at + length
+        if self.end > limit:
+            msg = "a unit lies outside its section"
+            raise DwarfError(msg)
+        self.version = struct.unpack_from("<H", data, at)[0]
+        at += 2
+        if not _OLDEST <= self.version <= _NEWEST:
+            msg = f"DWARF version {self.version} isn't known"
+            raise DwarfError(msg)
+        self.kind = 1
+        if self.version == _NEWEST:
+            self.kind, self.address_size = data[at], data[at + 1]
+            self.abbreviations_at, at = self._word(at + 2)
+            if self.kind in _SPLIT_UNITS:
+                at += 8
+        else:
+            self.abbreviations_at, at = self._word(at)
+            self.address_size = data[at]
+            at += 1
+            if offset >= debug.types_start:
+                self.kind = 2
+        self.signature: int | None = None
+        self.type_offset = 0
+        if self.kind in _TYPE_UNITS:
+            self.signature = struct.unpack_from("<Q", data, at)[0]
+            self.type_offset, at = self._word(at + 8)
+        if self.address_size not in {4, 8}:
+            msg = f"addresses of {self.address_size} bytes aren't known"
+            raise DwarfError(msg)
+        self.first = at
+        self._after: dict[int, int] = {}
+
+    def _word(self, at: int) -> tuple[int, int]:
+        size = self.offset_size
+        return int.from_bytes(self.debug.data[at : at + size], "little"), at + size
+
+    @cached_property
+    def abbreviations(self) -> dict[int, Abbreviation]:
+        """The unit's table of abbreviations."""
+        return self.debug.abbreviations(self)
+
+    @cached_property
+    def top(self) -> Entry:
+        """The unit's own entry."""
+        return self.entry(self.first)
+
+    def entry(self, offset: int) -> Entry:
+        """Decode the entry at an offset."""
+        data, at = self.debug.data, offset
+        code, at = read_uleb(data, at)
+        abbreviation = self.abbreviations.get(code)
+        if abbreviation is None:
+            msg = f"an entry at {offset:#x} has no shape"
+            raise DwarfError(msg)
+        values: dict[int, Value] = {}
+        forms = abbreviation.forms
+        for attribute, form, width, implicit in abbreviation.specs:
+            if width > 0:
+                values[attribute] = int.from_bytes(data[at : at + width], "little")
+                at += width
+            elif width == 0:
+                values[attribute] = implicit
+            else:
+                actual = form
+                if form == Form.INDIRECT:
+                    actual, at = read_uleb(data, at)
+                    forms = {**forms, attribute: actual}
+                    if actual in {Form.INDIRECT, Form.IMPLICIT_CONST}:
+                        msg = "a form is indirect twice"
+                        raise DwarfError(msg)
+                values[attribute], at = self._value(actual, at)
+        if at > self.end:
+            msg = f"the entry at {offset:#x} lies outside its unit"
+            raise DwarfError(msg)
+        return Entry(self, offset, abbreviation, values, forms, at)
+
+    def _value(self, form: int, at: int) -> tuple[Value, int]:
+        return read_form(self, self.debug.data, form, at)
+
+    def width(self, form: int) -> int:
+        """Return a form's width in bytes, or the negative number of a way to find it out."""
+        if form == Form.ADDR:
+            return self.address_size
+        if form in _OFFSET_FORMS:
+            return self.offset_size
+        if form == Form.REF_ADDR:
+            return self.address_size if self.version == _OLDEST else self.offset_size
+        width = _WIDTHS.get(form)
+        if width is None:
+            msg = f"form {form:#x} isn't known"
+            raise DwarfError(msg)
+        return width
+
+    def after(self, entry: Entry) -> int:
+        """Return the offset behind an entry and its children."""
+        if not entry.has_children:
+            return entry.body
+        sibling = entry.reference(At.SIBLING)
+        if sibling is not None and entry.body < sibling <= self.end:
+            return sibling
+        known = self._after.get(entry.offset)
+        if known is None:
+            known = self._after[entry.offset] = self._skip(entry.body, None)
+        return known
+
+    def static_variables(self, entry: Entry) -> list[Entry]:
+        """Return the variables at any depth below an entry that have a fixed address."""
+        found: list[int] = []
+        if entry.has_children:
+            self._after[entry.offset] = self._skip(entry.body, found.append)
+        return [self.entry(offset) for offset in found]
+
+    def _skip(self, at: int, variable: Callable[[int], None] | None) -> int:  # noqa: C901, PLR0912 - the hot loop
+        """Step over entries until the current level ends; report the offset of each variable that may be static."""
+        data, table, end, depth = self.debug.data, self.abbreviations, self.end, 1
+        while at < end:
+            start = at
+            code = data[at]
+            at += 1
+            if code & 0x80:
+                code, at = read_uleb(data, start)
+            if not code:
+                depth -= 1
+                if not depth:
+                    return at
+                continue
+            abbreviation = table.get(code)
+            if abbreviation is None:
+                msg = f"an entry at {start:#x} has no shape"
+                raise DwarfError(msg)
+            if abbreviation.children:
+                depth += 1
+            if abbreviation.size is not None:
+                at += abbreviation.size
+                continue
+            if (
+                variable is not None
+                and abbreviation.tag == Tag.VARIABLE
+                and abbreviation.forms.get(At.LOCATION) in _BLOCK_FORMS
+            ):
+                variable(start)
+            for width in abbreviation.plan:
+                if width > 0:
+                    at += width
+                elif width == _LEB:
+                    while data[at] & 0x80:
+                        at += 1
+                    at += 1
+                elif width == _STRING:
+                    at = data.index(b"\0", at) + 1
+                elif width == _INDIRECT:
+                    form, at = read_uleb(data, at)
+                    _, at = self._value(form, at)
+                else:
+                    at = _block(data, width, at)[1]
+        return end
+
+    def string(self, form: int, value: int) -> str:
+        """Return the string that a stored value stands for."""
+        debug = self.debug
+        if form == Form.STRP:
+            return debug.text(".debug_str", value)
+        if form == Form.LINE_STRP:
+            return debug.text(".debug_line_str", value)
+        if form in _INDEXED_STRINGS:
+            size = self.offset_size
+            table = debug.section(".debug_str_offsets")
+            base = self.top.number(At.STR_OFFSETS_BASE)
+            at = (2 * size if base is None else base) + value * size
+            return debug.text(".debug_str", int.from_bytes(table[at : at + size], "little"))
+        return ""
+
+    def indexed_address(self, index: int) -> int | None:
+        """Return an address from .debug_addr."""
+        size = self.address_size
+        base = self.top.number(At.ADDR_BASE)
+        at = (8 if base is None else base) + index * size
+        raw = self.debug.section(".debug_addr")[at : at + size]
+        return int.from_bytes(raw, "little") if len(raw) == size else None
+
+    @cached_property
+    def language(self) -> int:
+        """DW_AT_language."""
+        return self.top.number(At.LANGUAGE) or 0
+
+
+class Debug:
+    """All debug information of a file.  Offsets in .debug_types count on from the end of .debug_info."""
+
+    def __init__(self, elf: Elf) -> None:
+        self._elf = elf
+        self._sections: dict[str, bytes] = {}
+        info, types = elf.section(".debug_info"), elf.section(".debug_types")
+        self.types_start = len(info)
+        self.data = info + types if types else info
+        self._tables: dict[tuple[int, int, int, int], dict[int, Abbreviation]] = {}
+        self.units: list[Unit] = []
+        offset = 0
+        while offset < len(self.data):
+            limit = self.types_start if offset < self.types_start else len(self.data)
+            unit = Unit(self, offset, limit)
+            self.units.append(unit)
+            offset = unit.end
+        self._starts = [unit.offset for unit in self.units]
+
+    @cached_property
+    def signatures(self) -> dict[int, int]:
+        """The offset of the type that each type unit holds."""
+        return {unit.signature: unit.offset + unit.type_offset for unit in self.units if unit.signature is not None}
+
+    def section(self, name: str) -> bytes:
+        """Return a section's contents."""
+        if name not in self._sections:
+            self._sections[name] = self._elf.section(name)
+        return self._sections[name]
+
+    def text(self, section: str, offset: int) -> str:
+        """Return a string of a string section."""
+        table = self.section(section)
+        end = table.find(b"\0", offset)
+        if end < 0:
+            msg = f"a string lies outside {section}"
+            raise DwarfError(msg)
+        return table[offset:end].decode("utf-8", "replace")
+
+    def unit_at(self, offset: int) -> Unit:
+        """Return the unit that holds an offset."""
+        index = bisect_right(self._starts, offset) - 1
+        if index < 0 or not self.units[index].first <= offset < self.units[index].end:
+            msg = f"a reference to {offset:#x} leads nowhere"
+            raise DwarfError(msg)
+        return self.units[index]
+
+    def entry(self, offset: int) -> Entry:
+        """Decode the entry at an offset."""
+        return self.unit_at(offset).entry(offset)
+
+    def abbreviations(self, unit: Unit) -> dict[int, Abbreviation]:
+        """Return the table of abbreviations of a unit."""
+        key = (unit.abbreviations_at, unit.version, unit.address_size, unit.offset_size)
+        if key not in self._tables:
+            self._tables[key] = _read_abbreviations(self.section(".debug_abbrev"), unit)
+        return self._tables[key]
+
+
+def _read_abbreviations(data: bytes, unit: Unit) -> dict[int, Abbreviation]:
+    at = unit.abbreviations_at
+    found: dict[int, Abbreviation] = {}
+    while True:
+        code, at = read_uleb(data, at)
+        if not code:
+            return found
+        tag, at = read_uleb(data, at)
+        children = data[at] == 1
+        at += 1
+        specs: list[tuple[int, int, int, int]] = []
+        while True:
+            attribute, at = read_uleb(data, at)
+            form, at = read_uleb(data, at)
+            if not attribute and not form:
+                break
+            implicit = 1
+            if form == Form.IMPLICIT_CONST:
+                implicit, at = _sleb(data, at)
+            specs.append((attribute, form, unit.width(form), implicit))
+        found[code] = Abbreviation(tag, children, specs)
+
+
+def read_uleb(data: bytes, at: int) -> tuple[int, int]:
+    """Return the unsigned LEB128 number at an offset, and the offset behind it."""
+    value = data[at]
+    at += 1
+    if value < 0x80:  # noqa: PLR2004 - the continuation bit
+        return value, at
+    value &= 0x7F
+    for shift in range(7, 7 * _LONGEST_LEB, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004
+            return value, at
+    msg = "a number is too long"
+    raise DwarfError(msg)
+
+
+def _sleb(data: bytes, at: int) -> tuple[int, int]:
+    value, end = read_uleb(data, at)
+    bits = 7 * (end - at)
+    return (value - (1 << bits) if value >> (bits - 1) else value), end
+
+
+def _block(data: bytes, width: int, at: int) -> tuple[int, int]:
+    if width == _BLOCK:
+        size, at = read_uleb(data, at)
+    else:
+        count = {_BLOCK1: 1, _BLOCK2: 2, _BLOCK4: 4}[width]
+        size, at = int.from_bytes(data[at : at + count], "little"), at + count
+    if at + size > len(data):
+        msg = "a block lies outside its section"
+        raise DwarfError(msg)
+    return at, at + size
+
+
+def read_form(unit: Unit, data: bytes, form: int, at: int) -> tuple[Value, int]:
+    """Return the value of a form at an offset of a section, and the offset behind it."""
+    width = unit.width(form)
+    if width >= 0:
+        return int.from_bytes(data[at : at + width], "little") if width else 1, at + width
+    if width == _LEB:
+        return (_sleb if form == Form.SDATA else read_uleb)(data, at)
+    if width == _STRING:
+        end = data.index(b"\0", at)
+        return data[at:end], end + 1
+    if width == _INDIRECT:
+        msg = "a form is indirect where none can be"
+        raise DwarfError(msg)
+    start, end = _block(data, width, at)
+    return data[start:end], end
+
+
+def static_location(entry: Entry) -> tuple[int | None, bool] | None:
+    """Return a variable's ``(address, thread_local)``; None where its place isn't fixed or isn't said."""
+    expression = entry.values.get(At.LOCATION)
+    if not isinstance(expression, bytes) or not expression:
+        return None
+    if expression[-1] in _THREAD_LOCAL_OPS and expression[0] in _THREAD_OFFSET_OPS:
+        return None, True
+    if expression[0] not in _STATIC_ADDRESS_OPS:
+        return None
+    unit = entry.unit
+    address: int | None
+    if expression[0] == Op.ADDR:
+        end = 1 + unit.address_size
+        address = int.from_bytes(expression[1:end], "little")
+    else:
+        index, end = read_uleb(expression, 1)
+        address = unit.indexed_address(index)
+    if end < len(expression) and address is not None:
+        if expression[end] != Op.PLUS_UCONST:
+            return None
+        extra, end = read_uleb(expression, end + 1)
+        address += extra
+    return (address, False) if end == len(expression) else None

@@ -1,0 +1,163 @@
+"""Exported functions from debug information."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from midflight.artifact.dwarf_constants import At, Tag
+from midflight.artifact.dwarf_names import RECORDS, declaration, dialect, is_library_namespace, origin, resolved_name
+from midflight.artifact.interface import Function, Param
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from midflight.artifact.dwarf_entries import Entry
+    from midflight.artifact.dwarf_lines import FileNames
+    from midflight.artifact.dwarf_types import TypeReader
+    from midflight.artifact.elf import Symbol
+
+_TEMPLATE_TAGS = frozenset({
+    Tag.TEMPLATE_TYPE, Tag.TEMPLATE_VALUE, Tag.GNU_TEMPLATE_TEMPLATE, Tag.GNU_TEMPLATE_PACK,
+})  # fmt: skip
+_MOST_PARAMETERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    entry: Entry
+    exact: bool
+    """Whether the entry itself says the symbol's name, rather than lying at its address only."""
+
+
+class FunctionReader:
+    """Collects the entries of exported functions, and reads those that a caller can name."""
+
+    def __init__(self, symbols: Iterable[Symbol], types: TypeReader, files: FileNames) -> None:
+        self._types = types
+        self._files = files
+        self._symbols = {symbol.name: symbol for symbol in symbols if symbol.is_function}
+        self._at: dict[int, list[Symbol]] = {}
+        for symbol in self._symbols.values():
+            self._at.setdefault(symbol.address, []).append(symbol)
+        self._found: dict[str, _Found] = {}
+        self._left_out: set[str] = set()
+
+    def consider(self, entry: Entry) -> None:
+        """Take a function's entry, if it is the definition of an exported function."""
+        if entry.flag(At.DECLARATION):
+            return
+        address = entry.address(At.LOW_PC)
+        if address is None:
+            return
+        for symbol in self._at.get(address, ()):
+            exact = symbol.name in {_linkage_name(entry), resolved_name(entry)}
+            known = self._found.get(symbol.name)
+            if known is None or (exact and not known.exact):
+                self._found[symbol.name] = _Found(entry, exact)
+
+    def read(self) -> tuple[Function, ...]:
+        """Return the functions in the order of their declaration, their names made unique."""
+        ordered = sorted(self._found.items(), key=lambda item: self._order(item[1].entry))
+        found = [self._function(self._symbols[symbol], one.entry) for symbol, one in ordered]
+        return _named([item for item in found if item is not None])
+
+    def unknown(self) -> tuple[str, ...]:
+        """Return the exported functions that no entry describes, sorted."""
+        return tuple(sorted(name for name in self._symbols if name not in self._found and not name.startswith("_")))
+
+    def _order(self, entry: Entry) -> tuple[int, int, int]:
+        holder = origin(entry, At.DECL_LINE) or entry
+        return entry.unit.offset, holder.number(At.DECL_FILE) or 0, holder.number(At.DECL_LINE) or 0
+
+    def _function(self, symbol: Symbol, entry: Entry) -> tuple[Function, bool] | None:
+        kind = dialect(entry.unit)
+        mangled = symbol.name.startswith(("_Z", "_R")) and kind in {"c++", "rust"}
+        if mangled and (kind == "rust" or symbol.weak):
+            return None
+        declared = declaration(entry)
+        scopes = self._types.spelling.scopes(declared.unit)
+        parents = scopes.parents(declared.offset)
+        if mangled and (
+            any(parent.tag in RECORDS or parent.tag == Tag.SUBPROGRAM for parent in parents)
+            or (parents and is_library_namespace(kind, parents[0].name))
+            or any(child.tag in _TEMPLATE_TAGS for child in declared.children())
+        ):
+            return None
+        params, variadic = self._parameters(entry)
+        holder = origin(entry, At.TYPE)
+        name = resolved_name(entry) if mangled else symbol.name
+        qualified = symbol.name
+        if mangled:
+            path = "::".join((*scopes.path(declared.offset), name))
+            qualified = f"{path}({self._types.spelling.parameters(_with_parameters(entry))})"
+        function = Function(
+            name=name,
+            qualified=qualified,
+            symbol=symbol.name,
+            params=params,
+            result=self._types.of(holder) if holder is not None else 0,
+            variadic=variadic,
+            declared_in=self._place(entry),
+        )
+        return function, not mangled
+
+    def _place(self, entry: Entry) -> str:
+        holder = origin(entry, At.DECL_LINE)
+        return self._files.place(holder) if holder is not None else ""
+
+    def _parameters(self, entry: Entry) -> tuple[tuple[Param, ...], bool]:
+        params: list[Param] = []
+        variadic = False
+        for child in _with_parameters(entry).children():
+            if child.tag == Tag.FORMAL_PARAMETER and len(params) < _MOST_PARAMETERS:
+                holder = origin(child, At.TYPE)
+                params.append(Param(resolved_name(child), self._types.of(holder) if holder is not None else 0))
+            elif child.tag == Tag.UNSPECIFIED_PARAMETERS:
+                variadic = True
+        return tuple(params), variadic
+
+
+def _with_parameters(entry: Entry) -> Entry:
+    """Return the entry that has the function's parameters as the source declares them.
+
+    An optimised function's own entry may list only those that are left; its abstract origin has all.
+    """
+    abstract = entry.target(At.ABSTRACT_ORIGIN)
+    if abstract is not None:
+        entry = abstract
+    if not any(child.tag == Tag.FORMAL_PARAMETER for child in entry.children()):
+        specified = entry.target(At.SPECIFICATION)
+        if specified is not None:
+            return specified
+    return entry
+
+
+def _linkage_name(entry: Entry) -> str:
+    for attribute in (At.LINKAGE_NAME, At.MIPS_LINKAGE_NAME):
+        holder = origin(entry, attribute)
+        if holder is not None:
+            return holder.text(attribute)
+    return ""
+
+
+def _named(found: list[tuple[Function, bool]]) -> tuple[Function, ...]:
+    """Decide which functions get a plain name.
+
+    A function with C linkage always has its own; a C++ function has it where no other function wants the same one.
+    """
+    linked = {function.name for function, is_c in found if is_c}
+    wanted = Counter(function.name for function, is_c in found if not is_c)
+    seen = Counter(function.qualified for function, _ in found)
+    result = []
+    for function, is_c in found:
+        name, qualified = function.name, function.qualified
+        if not name.isidentifier() or (not is_c and (wanted[name] > 1 or name in linked)):
+            name = ""
+        if seen[qualified] > 1:  # types that differ but are spelled alike
+            qualified = f"{qualified} [{function.symbol}]"
+        result.append(msgspec.structs.replace(function, name=name, qualified=qualified))
+    return tuple(result)

@@ -1,0 +1,1 @@
+"""The command line: `midflight run`, `repl`, `call`, `stub` and `demo`."""

@@ -1,0 +1,135 @@
+"""The commands and their options, in click's terms.
+
+Guarantees: an error of midflight's is one red line and exit code 1, a wrong usage exit code 2; neither is a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from midflight._errors import MidflightError
+from midflight.cli.console import err, say_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# The commands' own modules are imported when they run, so that `midflight --help` is there at once.
+# ruff: noqa: PLC0415
+
+_PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+"""For commands that pass on what looks like an option: a negative number, or a program's own options."""
+
+
+class _Failure(click.ClickException):
+    """One of midflight's errors, on its way to the terminal."""
+
+    def __init__(self, error: MidflightError) -> None:
+        super().__init__(str(error))
+        self._error = error
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
+        say_error(err(), self._error)
+
+
+class _Group(click.Group):
+    """A group whose commands may raise midflight's errors."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MidflightError as error:
+            raise _Failure(error) from error
+
+
+def main() -> None:
+    """Run the command line."""
+    midflight_command.main(prog_name="midflight")
+
+
+def _source_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options for how a source is built and read."""
+    interface = click.option(
+        "--interface", metavar="HEADER", help="A header that declares what a stripped library offers."
+    )
+    flags = click.option("--flags", default="", metavar="FLAGS", help="Flags for the compiler, such as '-O2 -lm'.")
+    return flags(interface(command))
+
+
+@click.group(cls=_Group, name="midflight", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="midflight", message="%(prog)s %(version)s")
+def midflight_command() -> None:
+    """Replace the code of running Python programs."""
+
+
+@midflight_command.command(context_settings=_PASS_ON)
+@click.option("-m", "as_module", is_flag=True, help="PROGRAM is a module's name, as for python -m.")
+@click.argument("program")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(program: str, arguments: tuple[str, ...], *, as_module: bool) -> None:
+    """Run a program; swap each module that it loads when its files change.
+
+    PROGRAM is run as python would run it, with ARGUMENTS.  Each swap and each refusal is one line on standard error.
+    """
+    from midflight.cli.run import run as run_program
+
+    run_program(program, arguments, as_module=as_module)
+
+
+@midflight_command.command()
+@_source_options
+@click.argument("source")
+def repl(source: str, flags: str, interface: str | None) -> None:
+    """Call functions of SOURCE by hand, and follow its changes.
+
+    SOURCE is a source file or a library.  Asks for a function and for its arguments, calls, prints; a file that is
+    saved meanwhile is taken over by itself.
+    """
+    from midflight.cli.loading import Options
+    from midflight.cli.repl import repl as start
+
+    start(source, Options(flags, interface))
+
+
+@midflight_command.command(context_settings=_PASS_ON)
+@_source_options
+@click.argument("source")
+@click.argument("function")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def call(source: str, function: str, arguments: tuple[str, ...], flags: str, interface: str | None) -> None:
+    """Call one FUNCTION of SOURCE and print the result.
+
+    ARGUMENTS are read by the types of its parameters: 3, 0x1f, 2.5, true, a text, an enum's name, 1,2,3 for an array,
+    '{x: 1, y: 2}' for a struct, null.
+    """
+    from midflight.cli.call import call as make_call
+    from midflight.cli.loading import Options
+
+    if text := make_call(source, function, arguments, Options(flags, interface)):
+        click.echo(text)
+
+
+@midflight_command.command()
+@_source_options
+@click.argument("library", metavar="LIB")
+@click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of standard output.")
+def stub(library: str, output: str | None, flags: str, interface: str | None) -> None:
+    """Print what LIB, a library or source file, offers as a .pyi stub."""
+    from midflight.cli import stub as stubs
+    from midflight.cli.loading import Options
+
+    text = stubs.stub(library, Options(flags, interface), err())
+    if output is None:
+        click.echo(text, nl=not text.endswith("\n"))
+    else:
+        stubs.write(output, text)
+
+
+@midflight_command.command(context_settings=_PASS_ON | {"help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(arguments: tuple[str, ...]) -> None:
+    """Play the demo: a game server, 200 clients, and rules that are swapped under them."""
+    from midflight.cli.demo import demo as play
+
+    play(arguments)

@@ -1,0 +1,34 @@
+"""`midflight stub`: prints what a library offers as a `.pyi`, without loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midflight import build
+from midflight._errors import SourceError
+from midflight.artifact import reader
+from midflight.artifact import stub as stubs
+from midflight.cli import progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from midflight.cli.loading import Options
+
+
+def stub(source: str, options: Options, console: Console) -> str:
+    """Return the stub."""
+    described = build.describe(source, flags=options.split_flags())
+    with progress.spinner(console):
+        artifact = described.resolve()
+    interface = reader.read_interface(artifact.read(), sha256=artifact.sha256, declared=options.header())
+    return stubs.render(interface, described.name)
+
+
+def write(path: str, text: str) -> None:
+    """Write the stub into a file."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SourceError(f"the stub can't be written ({error.strerror})", subject=path) from error

@@ -1,0 +1,156 @@
+"""Function pointers from Python callables.
+
+Guarantees:
+- A callable that was passed stays callable from native code for as long as the version is loaded: the library may have
+  kept it, and nobody can know when it lets go.  Passing the same callable again makes nothing new.
+- Who wants another lifetime passes a ctypes function object, and keeps it alive himself.
+- An exception raised by the callable is raised by the call into the module that it was called from, once that call
+  returns; the native code sees 0.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from typing import TYPE_CHECKING, Any
+
+from midflight import _core
+from midflight._errors import ArgumentTypeError
+from midflight.artifact.interface import Enum, Pointer, Scalar, Signature, Void
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midflight.artifact.ctypes_types import CTypes
+    from midflight.artifact.interface import Interface, TypeId
+
+_log = logging.getLogger("midflight")
+
+_function_pointer_type: Any = ctypes.CFUNCTYPE(None).__mro__[1]  # _ctypes.CFuncPtr
+
+
+class CallbackMaker:
+    """Makes function pointers of one type, for one version."""
+
+    def __init__(self, interface: Interface, types: CTypes, signature: TypeId) -> None:
+        found = interface.strip(signature)
+        if not isinstance(found, Signature):
+            msg = "a callback's type is a function type"
+            raise TypeError(msg)
+        self._interface = interface
+        self._types = types
+        self._signature = found
+        self._made: dict[object, Any] = {}
+
+    def __call__(self, value: object) -> int | None:
+        """Return the address of a function pointer for ``value``; None if it can't be called."""
+        if isinstance(value, _function_pointer_type):
+            return ctypes.cast(value, ctypes.c_void_p).value or 0
+        if not callable(value):
+            return None
+        key = value if _hashable(value) else id(value)
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = self._make(value)
+        return ctypes.cast(made[0], ctypes.c_void_p).value
+
+    def _make(self, function: Callable[..., object]) -> tuple[Any, object]:
+        result, check = self._result()
+        arguments = [self._types.of(param) for param in self._signature.params]
+        incoming = [self._incoming(param) for param in self._signature.params]
+
+        def call(*values: Any) -> Any:
+            try:
+                converted = [convert(value) for convert, value in zip(incoming, values, strict=True)]
+                return check(function(*converted))
+            except BaseException as error:  # noqa: BLE001 - nothing may unwind through native code
+                if not _core.set_pending(error):
+                    _log.error("a callback that native code called on its own failed", exc_info=error)
+                return None if result is None else result().value
+
+        return ctypes.CFUNCTYPE(result, *arguments)(call), function
+
+    def _incoming(self, param: TypeId) -> Callable[[Any], Any]:
+        """How a value from C is shown to Python."""
+        match self._interface.strip(param):
+            case Pointer(target, _) if _is_char(self._interface, target):
+                return _text
+            case Enum():
+                enum = self._types.enum(param)
+                members = {member.value: member for member in enum}
+                return lambda value: members.get(value, value)
+            case _:
+                return _as_it_is
+
+    def _result(self) -> tuple[Any, Callable[[Any], Any]]:
+        """Return the ctypes class of the result and a check of what the callable returned."""
+        found = self._interface.strip(self._signature.result)
+        match found:
+            case Void():
+                return None, lambda _value: None
+            case Scalar(_, "int" | "uint" | "char", size):
+                signed = found.kind != "uint"
+                return self._types.of(self._signature.result), _ranged(found.name, size, signed=signed)
+            case Enum(name, size, signed):
+                return self._types.of(self._signature.result), _ranged(name, size, signed=signed)
+            case Scalar(_, "bool"):
+                return ctypes.c_bool, bool
+            case Scalar(_, "float"):
+                return self._types.of(self._signature.result), float
+            case Pointer():
+                return ctypes.c_void_p, _pointer_result
+            case _:
+                what = f"a callback can't return {self._interface.spell(self._signature.result)}"
+                raise ArgumentTypeError(what, todo="let it return a number, a pointer or nothing")
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_char(interface: Interface, target: TypeId) -> bool:
+    found = interface.strip(target)
+    return isinstance(found, Scalar) and found.kind == "char"
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _text(value: Any) -> str | None:
+    """Show a `char *` as text, as results are."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if not value:
+        return None
+    found = ctypes.cast(value, ctypes.c_char_p).value
+    return None if found is None else found.decode("utf-8", "surrogateescape")
+
+
+def _ranged(name: str, size: int, *, signed: bool) -> Callable[[Any], int]:
+    low, high = (-(1 << (8 * size - 1)), (1 << (8 * size - 1)) - 1) if signed else (0, (1 << (8 * size)) - 1)
+
+    def check(value: Any) -> int:
+        if not hasattr(value, "__index__"):
+            what = f"a callback returned {type(value).__name__} where {name} is expected"
+            raise ArgumentTypeError(what, todo="let it return an integer")
+        number = value.__index__()
+        if not low <= number <= high:
+            what = f"a callback returned {number}, which doesn't fit {name}"
+            raise ArgumentTypeError(what, todo=f"let it return an integer from {low} to {high}")
+        return int(number)
+
+    return check
+
+
+def _pointer_result(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, _core.Pointer):
+        return value.address
+    found = ctypes.cast(value, ctypes.c_void_p).value
+    return found or None

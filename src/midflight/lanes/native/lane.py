@@ -1,0 +1,219 @@
+"""Loads a version's image into this process and unloads it again.
+
+Guarantees:
+- `prepare` has no effect on the running program but that of the library's own constructors; when it raises, the image
+  is unmapped and its file removed.
+- `retire` says that code is gone only when the process's memory map shows it.
+- Different images may be prepared and retired from different threads at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midflight import _core
+from midflight._directory import private
+from midflight._errors import (
+    BadLibraryError,
+    ConstructorError,
+    InterfaceError,
+    LoadError,
+    MidflightError,
+    MissingLibraryError,
+    UnresolvedSymbolError,
+)
+from midflight._lane import Held, bindings_by_slot, function_keys
+from midflight.artifact.ctypes_types import CTypes
+from midflight.lanes.native.bindings import Binder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from midflight._core import Binding, Image, Table
+    from midflight._lane import ExplicitFunction, Wanted
+
+_UNDEFINED = re.compile(r"undefined symbol: (?P<name>[^\s,]+)")
+_MISSING = re.compile(r"(?P<name>[^\s:]+): cannot open shared object file")
+
+
+class NativeLane:
+    """Libraries that are mapped into this process."""
+
+    def inspect(self, data: bytes) -> None:
+        """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes."""
+        _core.check(data)
+
+    def prepare(self, wanted: Wanted) -> NativeCode:
+        """Map the library, run its constructors, and bind its functions."""
+        neighbours = _open_neighbours(wanted.data, wanted.artifact.origin)
+        image = _open_image(wanted)
+        try:
+            types = wanted.ctypes or CTypes(wanted.interface)
+            table, explicit = _bind(wanted, image, types)
+            code = NativeCode(image, table, types, explicit, neighbours)
+        except BaseException:
+            image.close()
+            raise
+        return code
+
+
+class NativeCode:
+    """One version's image."""
+
+    def __init__(
+        self, image: Image, table: Table, types: CTypes, explicit: _Explicit, neighbours: list[ctypes.CDLL]
+    ) -> None:
+        self.table = table
+        self.ctypes = types
+        self.path = image.path
+        self.warnings: tuple[str, ...] = ()
+        self._image = image
+        self._explicit = explicit
+        self._neighbours = neighbours
+
+    def variable(self, address: int) -> int:
+        """Return where a variable is in memory.  Raises `BadLibraryError` for an address outside of the image."""
+        place = self._image.base + address
+        if not self._image.low <= place < self._image.high:
+            what = "the debug information places it outside of the library"
+            raise BadLibraryError(what, todo="rebuild the library; its debug information is damaged")
+        return place
+
+    def add_explicit(self, slot: int, wanted: ExplicitFunction) -> None:
+        """Fill a slot with a function under a signature of the user's."""
+        self._explicit.add(self.table, slot, wanted)
+
+    def retire(self) -> Held | None:
+        """Unload the image; see `midflight._lane.Code`."""
+        held = self._image.held_by
+        if held is not None:
+            return Held(held, passing=True)
+        if not self._image.close():
+            return _why_mapped(self._image)
+        self._neighbours.clear()
+        return None
+
+
+def _why_mapped(image: Image) -> Held:
+    if image.nodelete:
+        why = "the flag DF_1_NODELETE (linked with -z nodelete): the loader never unmaps such a library"
+        return Held(why, passing=False)
+    if image.thread_destructors:
+        why = "thread_local variables with destructors, until the threads that used them have ended"
+        return Held(why, passing=True)
+    return Held("the loader (another library uses it, or the library opened itself)", passing=True)
+
+
+# ---- opening --------------------------------------------------------------------------------------------------------
+
+
+def _open_image(wanted: Wanted) -> Image:
+    stem = f"{wanted.module}.{wanted.label}"
+    path = private.new_path(stem)
+    name = path.name if path is not None else _unique_name(stem)
+    try:
+        return _core.Image(wanted.data, name, path, lazy=wanted.lazy)
+    except LoadError as error:
+        raise _explain(error, name if path is None else str(path), wanted.source) from None
+    except MidflightError as error:
+        error.subject = wanted.source
+        raise
+
+
+_counter = iter(range(1, 2**62))
+
+
+def _unique_name(stem: str) -> str:
+    return f"midflight:{stem}-{next(_counter)}"
+
+
+def _explain(error: LoadError, path: str, source: str) -> LoadError:
+    """Turn the loader's words into the error for their kind, naming the user's file, not our copy."""
+    if isinstance(error, ConstructorError):
+        error.subject = source
+        error.todo = "mend the constructor of the static object or the function marked as constructor that raised it"
+        return error
+    words = re.sub(r"(/proc/self[/.]*/fd/\d+|" + re.escape(path) + ")", Path(source).name, error.what)
+    undefined, missing = _UNDEFINED.search(words), _MISSING.search(words)
+    if undefined is not None:
+        todo = f"link the library with what defines {undefined['name']} (flags=), or define it"
+        return UnresolvedSymbolError(f"the loader says: {words}", subject=source, todo=todo)
+    if missing is not None:
+        todo = f"install {missing['name']}, or add its directory to LD_LIBRARY_PATH or to the library's run path"
+        return MissingLibraryError(f"the loader says: {words}", subject=source, todo=todo)
+    return LoadError(f"the loader says: {words}", subject=source)
+
+
+def _open_neighbours(data: bytes, origin: Path) -> list[ctypes.CDLL]:
+    """Open the libraries that are looked for beside this one.
+
+    The private copy lies elsewhere, so the loader would look for ``$ORIGIN`` in the wrong directory; it takes a library
+    that is open already by its name.
+    """
+    names, paths = _core.needs(data)
+    opened = []
+    for found in _beside(names, paths, origin):
+        try:
+            opened.append(ctypes.CDLL(str(found)))
+        except OSError as error:
+            what = f"the loader says: {error}"
+            raise MissingLibraryError(what, subject=str(found), todo="rebuild or mend this library first") from None
+    return opened
+
+
+def _beside(names: list[str], paths: list[str], origin: Path) -> Iterator[Path]:
+    directories = [entry for path in paths for entry in path.split(":") if "ORIGIN" in entry]
+    for name in names:
+        for entry in directories:
+            place = Path(entry.replace("${ORIGIN}", str(origin)).replace("$ORIGIN", str(origin))) / name
+            if place.is_file():
+                yield place
+                break
+
+
+# ---- binding --------------------------------------------------------------------------------------------------------
+
+
+def _bind(wanted: Wanted, image: Image, types: CTypes) -> tuple[Table, _Explicit]:
+    """Bind every function of the interface, and what the user wants under signatures of his own."""
+    binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil)
+    made: dict[str, Binding] = {}
+    addresses: dict[str, int] = {}
+    for function in wanted.interface.functions:
+        addresses[function.qualified] = _address(image, function.symbol, wanted.source)
+        binding = binder.bind(function, addresses[function.qualified])
+        made.update(dict.fromkeys(function_keys(function), binding))
+    table = _core.Table(wanted.label, bindings_by_slot(wanted.slots, made))
+    binder.finish(table)
+    explicit = _Explicit(wanted.module, addresses, wanted.hold_gil)
+    for key, one in wanted.explicit.items():
+        explicit.add(table, wanted.slots[key], one)
+    return table, explicit
+
+
+class _Explicit:
+    """Functions of one version under signatures of the user's."""
+
+    def __init__(self, module: str, addresses: dict[str, int], hold_gil: Callable[[str], bool]) -> None:
+        self._module = module
+        self._addresses = addresses
+        self._hold_gil = hold_gil
+
+    def add(self, table: Table, slot: int, wanted: ExplicitFunction) -> None:
+        """Fill a slot, if this version has the function."""
+        address = self._addresses.get(wanted.symbol_of)
+        if address is not None:
+            binder = Binder(self._module, wanted.interface, CTypes(wanted.interface), self._hold_gil)
+            table.put(slot, binder.bind(wanted.function, address))
+            binder.finish(table)
+
+
+def _address(image: Image, symbol: str, source: str) -> int:
+    address = image.symbol(symbol)
+    if not address:
+        what = f"{symbol} is declared, but the library doesn't export it"
+        raise InterfaceError(what, subject=source, todo="correct interface=, or export the function")
+    return address

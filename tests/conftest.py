@@ -1,0 +1,49 @@
+"""What all tests share: a cache of their own, and a way to write, build and load small libraries."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Set before anything of midflight is imported, so that no test sees the user's cache.
+_cache = tempfile.mkdtemp(prefix="midflight-tests-")
+os.environ["MIDFLIGHT_CACHE_DIR"] = _cache
+
+
+def pytest_sessionfinish() -> None:
+    """Remove the cache."""
+    shutil.rmtree(_cache, ignore_errors=True)
+
+
+class Workshop:
+    """Writes sources and builds libraries in a directory of the test's own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def library(self, name: str, text: str, *flags: str, suffix: str = ".c") -> Path:
+        """Compile a source into ``name``.so, as somebody else's build would."""
+        source = self.write(f"{name}-source{suffix}", text)
+        output = self.root / f"{name}.so"
+        compiler = {".c": ["cc"], ".cc": ["c++", "-std=c++17"]}[suffix]
+        command = [*compiler, "-g", "-O2", "-fPIC", "-shared", "-o", str(output), str(source), *flags]
+        subprocess.run(command, check=True)
+        return output
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    """A place to make libraries."""
+    return Workshop(tmp_path)
