@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - pytest reads the annotations
 
 import pytest
 

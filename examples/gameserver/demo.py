@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import gc
+import logging
 import sys
 import tempfile
 import time
@@ -77,10 +79,10 @@ class Teller:
 async def tell_story(deployment: Deployment, teller: Teller, pause: float) -> None:
     """Develop the game while it is played: two better versions, three bad ones, a change of mind."""
     steps = (
-        lambda: deployment.save(2),
-        lambda: deployment.save_with_a_typo(3),
-        lambda: deployment.save(3),
-        lambda: deployment.save_without_look(3),
+        functools.partial(deployment.save, 2),
+        functools.partial(deployment.save_with_a_typo, 3),
+        functools.partial(deployment.save, 3),
+        functools.partial(deployment.save_without_look, 3),
         deployment.bring_half_a_library,
         deployment.roll_back,
     )
@@ -129,6 +131,7 @@ async def play(chosen: argparse.Namespace, directory: Path, teller: Teller) -> R
         phase("leaving")
         found = await bots.stop()
     gc.collect()
+    midflight.versions(rules)  # looks once more whether the last ones can be unloaded
     mapped = len(still_mapped(deployment.paths))
     return Result(server, deployment, found, mapped, before, resident_bytes(), teller.seconds)
 
@@ -158,6 +161,8 @@ async def _measure(
 
 def main() -> int:
     """Play, and show the scoreboard."""
+    # Refusals are a part of the story here, told by the teller; without this the log would tell them too.
+    logging.getLogger("midflight").addHandler(logging.NullHandler())
     console = Console(highlight=False)
     teller = Teller(console)
     with tempfile.TemporaryDirectory(prefix="midflight-demo-") as directory:

@@ -13,6 +13,7 @@ from workshop import TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
     from types import ModuleType
 
     from server import GameServer
@@ -88,7 +89,7 @@ class Deployment:
         back = self.earlier
         return await self._try(f"back to rules {back}", back, lambda: asyncio.to_thread(midflight.rollback, self.rules))
 
-    async def _refuse(self, title: str, wanted: type[midflight.MidflightError], *source: object) -> Outcome:
+    async def _refuse(self, title: str, wanted: type[midflight.MidflightError], *source: Path) -> Outcome:
         return await self._try(title, self.number, lambda: midflight.aswap(self.rules, *source), wanted)
 
     async def _try(

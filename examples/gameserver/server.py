@@ -97,8 +97,8 @@ class GameServer:
     def answer(self, who: int, line: str) -> str:
         """Carry out one request of one player."""
         number, _, rest = line.partition(" ")
-        verb, *words = rest.split()
         try:
+            verb, *words = rest.split()
             return f"{number} {verb} {self._handlers[verb](who, words)}\n"
         except (KeyError, ValueError, midflight.MidflightError) as error:
             self.failed += 1

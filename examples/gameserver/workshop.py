@@ -27,7 +27,7 @@ class Workshop:
 
     def save_with_a_typo(self, number: int) -> None:
         """Save one that doesn't compile: a semicolon is gone."""
-        self._save_changed(number, "++mover.served;", "++mover.served")
+        self._save_changed(number, "const vec from = mover.at;", "const vec from = mover.at")
 
     def save_without_look(self, number: int) -> None:
         """Save one that compiles, but lacks a function that the server calls."""

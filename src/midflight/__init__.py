@@ -37,6 +37,10 @@ from midflight._load import load, unload
 from midflight._pin import pin
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
 from midflight._version import Report, Version
+from midflight.triggers.signals import on_signal
+from midflight.triggers.timer import every
+from midflight.triggers.trigger import Trigger
+from midflight.triggers.watch import Watcher, watch
 
 __all__ = [
     "ArgumentRangeError",
@@ -64,16 +68,20 @@ __all__ = [
     "SwapInsideError",
     "Swapped",
     "Transaction",
+    "Trigger",
     "UnloadedError",
     "UnresolvedSymbolError",
     "UnsupportedFunctionError",
     "UnsupportedPlatformError",
     "Variables",
     "Version",
+    "Watcher",
     "WrongMachineError",
     "aswap",
+    "every",
     "function",
     "load",
+    "on_signal",
     "pin",
     "rollback",
     "subscribe",
@@ -83,6 +91,7 @@ __all__ = [
     "unload",
     "variables",
     "versions",
+    "watch",
 ]
 
 __version__ = "0.1.0"

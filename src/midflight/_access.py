@@ -23,8 +23,6 @@ from midflight.artifact import declared
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from midflight._control import Generation
     from midflight._core import Function, Table
     from midflight._version import Version
@@ -149,8 +147,8 @@ class _Hold:
 class Variables(Mapping[str, Any]):
     """A module's exported and static variables by name, in whichever version is current.
 
-    Numbers are read and written as numbers, range-checked; enums as their IntEnum members; a ``char *`` is read as text;
-    structs, unions and arrays are ctypes views of the variable itself, which keep their version loaded.
+    Numbers are read and written as numbers, range-checked; enums as their IntEnum members; a ``char *`` is read as
+    text; structs, unions and arrays are ctypes views of the variable itself, which keep their version loaded.
     """
 
     def __init__(self, control: Control, generation: Generation | None) -> None:
@@ -188,7 +186,11 @@ class Variables(Mapping[str, Any]):
         if found is None:
             raise KeyError(name)
         if found.address is None:
-            reason = "it is thread-local: every thread has its own" if found.thread_local else "the compiler has optimised it away"
+            reason = (
+                "it is thread-local: every thread has its own"
+                if found.thread_local
+                else "the compiler has optimised it away"
+            )
             raise UnsupportedFunctionError(reason, subject=f"{self._control.name}.{name}")
         hold = _Hold(generation.table)
         try:

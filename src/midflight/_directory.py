@@ -3,8 +3,9 @@
 Guarantees:
 - It is 0700, made by this process, and no name in it is used twice.
 - It is never shared: the child of a fork makes its own, and never removes its parent's files.
-- One that was left behind by a dead process is removed by the next process that makes one.  A live process holds a lock
-  on a file inside (the kernel lets go of it, however the process ends); a process number says nothing, it is used again.
+- One that was left behind by a dead process is removed by the next process that makes one.  A live process holds a
+  lock on a file inside, which the kernel lets go of however the process ends; a process number says nothing, it is
+  used again.
 - Any function here may be called from any thread.
 """
 

@@ -20,9 +20,7 @@ class MidflightError(Exception):
     ``unchanged``, and what ``todo`` next.  ``stage`` names the stage of a load or a swap that failed, if one did.
     """
 
-    def __init__(
-        self, what: str, *, subject: str = "", unchanged: str = "", todo: str = "", stage: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, subject: str = "", unchanged: str = "", todo: str = "", stage: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.subject = subject
@@ -105,7 +103,7 @@ class InterfaceError(MidflightError, ValueError):
 
 
 class IncompatibleError(MidflightError):
-    """A new version doesn't offer what the current one does.  ``changes`` names each function or type, one line each."""
+    """A new version doesn't offer what the current one does.  ``changes`` names each function or type, a line each."""
 
     def __init__(
         self,

@@ -8,11 +8,12 @@ in every lane.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from midflight._core import Table
     from midflight.artifact.ctypes_types import CTypes
     from midflight.artifact.interface import Function, Interface

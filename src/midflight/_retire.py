@@ -147,7 +147,7 @@ class _Reaper:
     def _retire(self, generation: Generation) -> None:
         try:
             retire_if_idle(generation)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the thread must live on
             _log.exception("version %d of %s can't be unloaded", generation.version.number, generation.version.source)
 
 

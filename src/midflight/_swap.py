@@ -6,7 +6,7 @@ Guarantees: see `midflight._transaction`.  Every function may be called from any
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 from midflight import _transaction, build
 from midflight._control import control_of
@@ -75,9 +75,7 @@ def rollback(module: ModuleType, *, drain: float = 0.0) -> Report:
     return _transaction.run([Request(control, control.source, "any", drain, back=True)])[0]
 
 
-def _request(
-    control: Control, source: str | os.PathLike[str] | None, compat: Compat | None, drain: float
-) -> Request:
+def _request(control: Control, source: str | os.PathLike[str] | None, compat: Compat | None, drain: float) -> Request:
     described = control.source if source is None else build.describe(source, flags=control.options.flags)
     return Request(control, described, compat or control.options.compat, drain)
 
@@ -102,11 +100,13 @@ class Transaction:
             raise SwapError("a transaction takes swaps inside its with block only", unchanged="nothing was changed")
         self._requests.append(_request(control_of(module), source, compat, drain))
 
-    def __enter__(self) -> Transaction:
+    def __enter__(self) -> Self:
         self._requests = []
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         requests, self._requests = self._requests, None
         if kind is None and requests:
             self.reports = _transaction.run(requests)

@@ -106,7 +106,7 @@ def inspect(control: Control, source: Source, artifact: Artifact, data: bytes) -
         raise
 
 
-def prepare(  # noqa: PLR0913 - what a version is made of
+def prepare(
     control: Control,
     source: Source,
     artifact: Artifact,
@@ -289,4 +289,3 @@ def wait_idle(generation: Generation, timeout: float | None) -> bool:
     if not _retire.holders(generation):
         return True
     return left.wait(timeout)
-

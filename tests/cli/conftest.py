@@ -1,7 +1,7 @@
-"""Makes the fixtures of talking.py available here."""
+"""Makes the fixtures of tests.talking available here."""
 
 from __future__ import annotations
 
-from talking import command, plain, talk
+from tests.talking import command, plain, talk
 
 __all__ = ["command", "plain", "talk"]

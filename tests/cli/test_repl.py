@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from talking import Conversation, Run, Talk
+    from tests.talking import Conversation, Run, Talk
 
 _CALC = """
 enum mode {{ plain, loud }};

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from talking import Talk
+    from tests.talking import Talk
 
 _APP = """
 import sys

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from talking import Run
+    from tests.talking import Run
 
 _SOURCE = """
 #include <stdio.h>

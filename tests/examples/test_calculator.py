@@ -13,7 +13,7 @@ import midflight
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from talking import Talk
+    from tests.talking import Talk
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "calculator"
 

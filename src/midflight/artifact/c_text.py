@@ -28,6 +28,7 @@ _SECONDS = 30
 _MOST_EXPANSIONS = 20
 _LARGEST = 16 << 20
 _LINE_MARKER = re.compile(r'^#\s+(\d+)\s+"((?:\\.|[^"\\])*)"[ \d]*$')
+_STANDARD_ATTRIBUTE = re.compile(r"\[\[[^\[\]]*\]\]")
 _ATTRIBUTE = re.compile(r"\b(?:__attribute__|__attribute|__asm__|__asm|asm|__declspec)\s*\(")
 _ALIGNED = re.compile(r"\b(?:__)?aligned(?:__)?\s*(?:\(\s*(\d+)\s*\))?")
 _PACKED = re.compile(r"\b(?:__)?packed(?:__)?\b")
@@ -41,7 +42,7 @@ _PLAIN_WORDS = {
     "__typeof__": "typeof", "__complex__": "_Complex", "__alignof__": "_Alignof", "_Thread_local": "",
     "thread_local": "", "__thread": "", "alignas": "_Alignas", "alignof": "_Alignof", "static_assert": "_Static_assert",
     "_Float32": "float", "_Float64": "double", "_Float32x": "double", "_Float64x": "long double", "nullptr": "0",
-    "constexpr": "const",
+    "constexpr": "const", "_Float128": "long double", "__float128": "long double",
 }  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def preprocess(text: str, name: str, path: Path | None) -> str:
         expanded = f'# 1 "{name}"\n{expanded}'
     except _NeedsCompilerError as error:
         expanded = _run_preprocessor(text, name, path, str(error))
-    return _without_attributes(_plain_words(expanded), name)
+    return _without_attributes(_STANDARD_ATTRIBUTE.sub(" ", _plain_words(expanded)), name)
 
 
 def _without_comments(text: str) -> str:
@@ -172,7 +173,7 @@ def _run_preprocessor(text: str, name: str, path: Path | None, why: str) -> str:
         raise InterfaceError(what, subject=name, todo="install a C compiler, or write the declarations out")
     arguments = [*command, "-E", "-x", "c", "-std=gnu17", "-D_FORTIFY_SOURCE=0", *([str(path)] if path else ["-"])]
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own compiler on the user's own header
+        done = subprocess.run(
             arguments, input=None if path else text, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -204,31 +205,32 @@ def _without_attributes(text: str, name: str) -> str:
         content = text[found.end() : end - 1]
         pieces.append(text[at : found.start()])
         at = end
-        if _REFUSED.search(content):
+        is_system = _place(text, found.start(), name)[1].startswith("/usr/")
+        if _REFUSED.search(content) and not is_system:
             raise _refusal(text, found.start(), content, name)
         pragmas = _layout_pragmas(content)
         if not pragmas:
             pieces.append("\n" * content.count("\n"))
             continue
         inserted = "".join(f"\n#pragma midflight {pragma}\n" for pragma in pragmas)
-        before = "".join(pieces)
-        tail = before.rstrip()
+        pieces = ["".join(pieces)]
+        tail = pieces[0].rstrip()
         if tail.endswith("}"):  # struct s { … } __attribute__((packed))
             pieces = [f"{tail[:-1]}{inserted}{_marker(text, found.start(), name)}}}"]
             continue
-        head = re.match(r"\s*\w*\s*\{", text[at:])
-        if head is None or not re.search(r"\b(?:struct|union)$", tail):
+        head = re.compile(r"\s*\w*\s*\{").match(text, at)
+        if head is None or not re.search(r"\b(?:struct|union)$", tail[-8:]):
+            if is_system:
+                continue
             raise _refusal(text, found.start(), content, name)
-        pieces.append(f"{head.group()}{inserted}{_marker(text, at + head.end(), name)}")
-        at += head.end()
+        pieces.append(f"{head.group()}{inserted}{_marker(text, head.end(), name)}")
+        at = head.end()
     return "".join((*pieces, text[at:]))
 
 
 def _layout_pragmas(content: str) -> list[str]:
     found = ["packed"] if _PACKED.search(content) else []
-    for aligned in _ALIGNED.finditer(content):
-        found.append(f"aligned {aligned.group(1) or _BIGGEST_ALIGNMENT}")
-    return found
+    return [*found, *(f"aligned {one.group(1) or _BIGGEST_ALIGNMENT}" for one in _ALIGNED.finditer(content))]
 
 
 def _refusal(text: str, at: int, content: str, name: str) -> InterfaceError:
@@ -246,15 +248,14 @@ def _closing(text: str, at: int) -> int:
 
 
 def _place(text: str, at: int, name: str) -> tuple[int, str]:
-    """Return the line and file of a place, by the line markers before it."""
-    line, file = 1, name
-    for candidate in text[:at].split("\n")[:-1]:
-        marker = _LINE_MARKER.match(candidate)
-        if marker is None:
-            line += 1
-        else:
-            line, file = int(marker.group(1)), marker.group(2)
-    return line, file
+    """Return the line and file of a place, by the last line marker before it."""
+    start = text.rfind("\n# ", 0, at) + 1
+    while start and _LINE_MARKER.match(text[start : text.find("\n", start)]) is None:
+        start = text.rfind("\n# ", 0, start - 1) + 1
+    marker = _LINE_MARKER.match(text[start : text.find("\n", start)])
+    if marker is None:
+        return text.count("\n", 0, at) + 1, name
+    return int(marker.group(1)) + text.count("\n", start, at) - 1, marker.group(2)
 
 
 def _marker(text: str, at: int, name: str) -> str:

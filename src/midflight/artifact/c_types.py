@@ -35,15 +35,15 @@ _SCALARS: dict[str, Scalar] = {
     "_Bool": Scalar("bool", "bool", 1),
 }
 _UNSUPPORTED: dict[str, Unsupported] = {
-    "double long": Unsupported("long double", 16, "long doubles can't be passed from Python"),
-    "__int128": Unsupported("__int128", 16, "integers of 128 bits can't be passed from Python"),
-    "__int128 unsigned": Unsupported("unsigned __int128", 16, "integers of 128 bits can't be passed from Python"),
-    "_Float128": Unsupported("_Float128", 16, "floats of 16 bytes can't be passed from Python"),
-    "__float128": Unsupported("__float128", 16, "floats of 16 bytes can't be passed from Python"),
-    "_Float16": Unsupported("_Float16", 2, "half-precision floats can't be passed from Python"),
-    "_Complex double": Unsupported("complex double", 16, "complex numbers can't be passed from Python"),
-    "_Complex float": Unsupported("complex float", 8, "complex numbers can't be passed from Python"),
-    "_Complex double long": Unsupported("complex long double", 32, "complex numbers can't be passed from Python"),
+    "double long": Unsupported("long double", 16, "it has more bits than Python's floats"),
+    "__int128": Unsupported("__int128", 16, "it is an integer of 128 bits"),
+    "__int128 unsigned": Unsupported("unsigned __int128", 16, "it is an integer of 128 bits"),
+    "_Float128": Unsupported("_Float128", 16, "it has more bits than Python's floats"),
+    "__float128": Unsupported("__float128", 16, "it has more bits than Python's floats"),
+    "_Float16": Unsupported("_Float16", 2, "it has fewer bits than Python's floats"),
+    "_Complex double": Unsupported("complex double", 16, "it is a complex number"),
+    "_Complex float": Unsupported("complex float", 8, "it is a complex number"),
+    "_Complex double long": Unsupported("complex long double", 32, "it is a complex number"),
 }
 _PACK = re.compile(r"pack\s*\(\s*(?:(push|pop)\s*(?:,\s*\w+\s*)??(?:,\s*)?)?(\d+)?\s*\)")
 _INT_MAX, _UINT_MAX = (1 << 31) - 1, (1 << 32) - 1
@@ -94,7 +94,7 @@ class DeclaredTypes:
             self._complete(self._pending.popleft())
         return self.table.finish()
 
-    def of(self, node: c_ast.Node) -> TypeId:
+    def of(self, node: c_ast.Node) -> TypeId:  # noqa: PLR0911 - one answer for each kind of type
         """Return the type that a part of a declaration stands for."""
         match node:
             case c_ast.TypeDecl() | c_ast.Typename() | c_ast.Decl():

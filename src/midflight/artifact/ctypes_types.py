@@ -123,7 +123,7 @@ class CTypes:
             self._known[type_id] = self._make(type_id)
         return self._known[type_id]
 
-    def _make(self, type_id: TypeId) -> CType:
+    def _make(self, type_id: TypeId) -> CType:  # noqa: PLR0911 - one answer for each kind of type
         found = self._interface.types[type_id]
         match found:
             case Void() | Signature():
@@ -200,12 +200,11 @@ class CTypes:
 
 
 def friendly_name(name: str) -> str:
-    """Return a type's name without its keyword and scopes, as Python code writes it: ``ns::vec<int>`` is ``vec_int``."""
+    """Return a type's name without its keyword and scopes, as Python writes it: ``ns::vec<int>`` is ``vec_int``."""
     name = _KEYWORD.sub("", name)
     head, bracket, rest = name.partition("<")
-    return _NOT_IDENTIFIER.sub("_", head.rsplit("::", 1)[-1] + bracket + rest).strip("_") if bracket else (
-        _NOT_IDENTIFIER.sub("_", head.rsplit("::", 1)[-1])
-    )  # fmt: skip
+    short = _NOT_IDENTIFIER.sub("_", head.rsplit("::", 1)[-1] + bracket + rest)
+    return short.strip("_") if bracket else short
 
 
 def safe_name(name: str) -> str:
@@ -259,9 +258,10 @@ def member_names(found: Enum) -> dict[str, int]:
 
 
 def _int_enum(name: str, found: Enum) -> type[enum.IntEnum]:
-    made: Any = enum.IntEnum(name, member_names(found))
+    functional: Any = enum.IntEnum  # called with values, it makes a class
+    made: type[enum.IntEnum] = functional(name, member_names(found))
     made.__doc__ = found.name
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _describe(interface: Interface, record: Record) -> str:

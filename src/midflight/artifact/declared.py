@@ -57,7 +57,12 @@ def read_text(text: str, exports: Mapping[str, Symbol]) -> Interface:
     return _read(text, TEXT_NAME, None, exports)
 
 
-def _read(text: str, name: str, path: Path | None, exports: Mapping[str, Symbol]) -> Interface:
+def parse(text: str) -> Interface:
+    """Read C declarations by themselves, whatever a library exports; variables have no addresses then."""
+    return _read(text, TEXT_NAME, None, None)
+
+
+def _read(text: str, name: str, path: Path | None, exports: Mapping[str, Symbol] | None) -> Interface:
     try:
         tree = c_parser.CParser().parse(f"{_PRELUDE}{preprocess(text, name, path)}", _PRELUDE_NAME)
         return _Declarations(tree, name, exports).read()
@@ -80,7 +85,7 @@ def _syntax_error(message: str, name: str) -> InterfaceError:
 class _Declarations:
     """The declarations of one parsed text."""
 
-    def __init__(self, tree: c_ast.FileAST, name: str, exports: Mapping[str, Symbol]) -> None:
+    def __init__(self, tree: c_ast.FileAST, name: str, exports: Mapping[str, Symbol] | None) -> None:
         self._tree = tree
         self._name = name
         self._exports = exports
@@ -133,6 +138,8 @@ class _Declarations:
             self._variable(node)
 
     def _is_exported(self, node: c_ast.Decl, *, function: bool) -> bool:
+        if self._exports is None:
+            return True
         symbol = self._exports.get(node.name)
         if symbol is not None and symbol.is_function == function:
             return True
@@ -159,13 +166,16 @@ class _Declarations:
     def _variable(self, node: c_ast.Decl) -> None:
         if not self._is_exported(node, function=False) or node.name in self._variables:
             return
-        symbol = self._exports[node.name]
+        symbol = self._exports[node.name] if self._exports is not None else None
         type_id = self._types.of(node.type)
+        const = self._types.is_const(node.type)
+        if symbol is None:
+            self._variables[node.name] = Variable(node.name, type_id, None, const)
+            return
         size = size_of(self._types.table.types, type_id)
         if size is not None and symbol.size and size > symbol.size:
             what = f"line {node.coord.line}: {node.name} has {size} bytes here, but {symbol.size} in the library"
             raise InterfaceError(what, subject=self._name, todo="correct the declaration")
-        const = self._types.is_const(node.type)
         thread_local = symbol.thread_local
         address = None if thread_local else symbol.address
         self._variables[node.name] = Variable(node.name, type_id, address, const, thread_local=thread_local)

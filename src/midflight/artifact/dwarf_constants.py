@@ -79,12 +79,14 @@ class At:
     SPECIFICATION: Final = 0x47
     TYPE: Final = 0x49
     VIRTUALITY: Final = 0x4C
+    SIGNATURE: Final = 0x69
     DATA_BIT_OFFSET: Final = 0x6B
     ENUM_CLASS: Final = 0x6D
     LINKAGE_NAME: Final = 0x6E
     STR_OFFSETS_BASE: Final = 0x72
     ADDR_BASE: Final = 0x73
     ALIGNMENT: Final = 0x88
+    EXPORT_SYMBOLS: Final = 0x89
     DEFAULTED: Final = 0x8B
     DELETED: Final = 0x8A
     MIPS_LINKAGE_NAME: Final = 0x2007

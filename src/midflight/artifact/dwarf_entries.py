@@ -81,8 +81,14 @@ class Entry:
 
     __slots__ = ("body", "forms", "has_children", "offset", "tag", "unit", "values")
 
-    def __init__(  # noqa: PLR0913 - plain data, made in one place
-        self, unit: Unit, offset: int, abbreviation: Abbreviation, values: dict[int, Value], forms: dict[int, int], body: int
+    def __init__(  # noqa: PLR0913, PLR0917 - plain data, made in one place that should be fast
+        self,
+        unit: Unit,
+        offset: int,
+        abbreviation: Abbreviation,
+        values: dict[int, Value],
+        forms: dict[int, int],
+        body: int,
     ) -> None:
         self.unit = unit
         self.offset = offset
@@ -400,8 +406,13 @@ class Debug:
         return self.units[index]
 
     def entry(self, offset: int) -> Entry:
-        """Decode the entry at an offset."""
-        return self.unit_at(offset).entry(offset)
+        """Decode the entry at an offset; of a type that a unit of its own describes, the description."""
+        found = self.unit_at(offset).entry(offset)
+        if At.SIGNATURE in found.values:
+            described = found.reference(At.SIGNATURE)
+            if described is not None:
+                return self.unit_at(described).entry(described)
+        return found
 
     def abbreviations(self, unit: Unit) -> dict[int, Abbreviation]:
         """Return the table of abbreviations of a unit."""

@@ -112,7 +112,14 @@ class Scopes:
 
     def path(self, offset: int) -> tuple[str, ...]:
         """Return the names of the scopes that enclose an offset."""
-        return tuple(name for entry in self.parents(offset) if (name := scope_name(entry)))
+        parents = self.parents(offset)
+        library = bool(parents) and is_library_namespace(self._kind, parents[0].name)
+        return tuple(
+            name
+            for entry in parents
+            # std::__1 and std::__cxx11 are nothing that people write.
+            if (name := scope_name(entry)) and not (library and entry.flag(At.EXPORT_SYMBOLS))
+        )
 
     def is_library(self, offset: int) -> bool:
         """Tell whether an entry lies in a namespace of the language's own library."""
@@ -195,7 +202,8 @@ class Spelling:
 
     def qualified(self, entry: Entry) -> str:
         """Return an entry's name with the scopes that it is declared in."""
-        return "::".join((*self.scopes(entry.unit).path(entry.offset), entry.name))
+        declared = declaration(entry)  # the description of a type in a unit of its own stands outside its scope
+        return "::".join((*self.scopes(declared.unit).path(declared.offset), entry.name))
 
     def type_of(self, entry: Entry, depth: int = 0) -> str:
         """Return the spelling of the type that an entry refers to."""
@@ -208,7 +216,7 @@ class Spelling:
             known = self._known[target.offset] = self._spell(target, depth)[:_LONGEST]
         return known
 
-    def _spell(self, entry: Entry, depth: int) -> str:
+    def _spell(self, entry: Entry, depth: int) -> str:  # noqa: PLR0911 - one answer for each kind of type
         if depth > _DEEPEST:
             return "…"
         deeper = depth + 1
@@ -240,7 +248,7 @@ class Spelling:
 
     def _with_qualifier(self, entry: Entry, word: str, depth: int) -> str:
         inner = self.type_of(entry, depth)
-        return f"{inner} {word}" if inner.endswith("*") else f"{word} {inner}"
+        return f"{inner}{word}" if inner.endswith("*") else f"{word} {inner}"
 
     def parameters(self, entry: Entry, depth: int = 0) -> str:
         """Return the spelling of a function's parameter types."""

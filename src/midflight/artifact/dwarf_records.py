@@ -158,13 +158,13 @@ class RecordReader:
             for variant in part.children():
                 for member in variant.children() if variant.tag == Tag.VARIANT else ():
                     held = member.target(At.TYPE) if member.name == "Some" else None
-                    inner = next((child for child in held.children() if child.tag == Tag.MEMBER), None) if held else None
-                    if inner is not None:
-                        return inner.target(At.TYPE)
+                    for inner in held.children() if held is not None else ():
+                        if inner.tag == Tag.MEMBER:
+                            return inner.target(At.TYPE)
         return None
 
 
-def _takes_part_in_copying(method: Entry, class_name: str) -> bool:
+def _takes_part_in_copying(method: Entry, class_name: str) -> bool:  # noqa: PLR0911 - one rule after another
     if method.flag(At.VIRTUALITY):
         return True
     if method.flag(At.ARTIFICIAL) or At.DEFAULTED in method.values or method.flag(At.DELETED):
@@ -208,4 +208,4 @@ def _location(member: Entry) -> int:
 
 
 def _too_large(name: str) -> Unsupported:
-    return Unsupported(name, None, "the type has too many members")
+    return Unsupported(name, None, "it has too many members")

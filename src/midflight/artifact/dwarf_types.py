@@ -15,6 +15,7 @@ from midflight.artifact.dwarf_names import (
     RECORDS,
     Spelling,
     c_name,
+    declaration,
     dialect,
     names_const_pointer,
     scope_name,
@@ -34,7 +35,7 @@ _INTEGER_SIZES = frozenset({1, 2, 4, 8})
 _FLOAT_SIZES = frozenset({4, 8})
 _MOST_ENUMERATORS = 1 << 16
 _UNBOUNDED = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})
-_FLOAT_REASONS = {2: "half-precision floats", 10: "long doubles", 16: "long doubles"}
+_FLOAT = 4
 _LIBRARY_ALIGNMENTS = (8, 4, 2, 1)
 _KEYWORDS = {Tag.STRUCTURE: "struct ", Tag.CLASS: "struct ", Tag.UNION: "union ", Tag.ENUMERATION: "enum "}
 
@@ -58,16 +59,16 @@ class TypeReader:
             return 0
         offset = entry.reference(At.TYPE)
         if offset is None:
-            return self.table.unsupported("", None, "the type is described in another file")
+            return self.table.unsupported("", None, "it is described in another file")
         return self.at(offset, depth)
 
     def at(self, offset: int, depth: int = 0) -> TypeId:
         """Return the type that the entry at an offset describes."""
         if offset in self._by_offset:
             known = self._by_offset[offset]
-            return known if known is not None else self.table.unsupported("", None, "the type refers to itself")
+            return known if known is not None else self.table.unsupported("", None, "it refers to itself")
         if depth > DEEPEST:
-            return self.table.unsupported("", None, "the type is nested too deeply")
+            return self.table.unsupported("", None, "it is nested too deeply")
         self._by_offset[offset] = None
         found = self._read(self._debug.entry(offset), depth + 1)
         self._by_offset[offset] = found
@@ -101,7 +102,7 @@ class TypeReader:
             return f"{_KEYWORDS.get(entry.tag, '')}{entry.name}"
         return self.spelling.qualified(entry)
 
-    def _read(self, entry: Entry, depth: int) -> TypeId:
+    def _read(self, entry: Entry, depth: int) -> TypeId:  # noqa: C901, PLR0911 - one answer for each kind of type
         table = self.table
         match entry.tag:
             case Tag.CONST | Tag.VOLATILE | Tag.RESTRICT | Tag.ATOMIC | Tag.IMMUTABLE:
@@ -124,12 +125,12 @@ class TypeReader:
             case Tag.SUBROUTINE:
                 return self._signature(entry, depth)
             case Tag.PTR_TO_MEMBER:
-                return table.unsupported("", entry.number(At.BYTE_SIZE), "pointers to members of a class can't be passed from Python")
+                return table.unsupported("", entry.number(At.BYTE_SIZE), "it is a pointer to a member of a class")
             case Tag.UNSPECIFIED_TYPE if "nullptr" in entry.name:
                 return table.add(Pointer(0))
-        return table.unsupported(entry.name, entry.number(At.BYTE_SIZE), "midflight doesn't know this kind of type")
+        return table.unsupported(entry.name, entry.number(At.BYTE_SIZE), "it is of a kind that midflight doesn't know")
 
-    def _base(self, entry: Entry) -> TypeId:
+    def _base(self, entry: Entry) -> TypeId:  # noqa: C901, PLR0911 - one answer for each encoding
         name, size = c_name(entry.name), entry.number(At.BYTE_SIZE) or 0
         add, refuse = self.table.add, self.table.unsupported
         match entry.number(At.ENCODING):
@@ -142,8 +143,7 @@ class TypeReader:
             case Encoding.FLOAT if size in _FLOAT_SIZES:
                 return add(Scalar(name, "float", size))
             case Encoding.FLOAT:
-                what = _FLOAT_REASONS.get(size, f"floats of {size} bytes")
-                return refuse(name, size, f"{what} can't be passed from Python")
+                return refuse(name, size, f"it has {'fewer' if size < _FLOAT else 'more'} bits than Python's floats")
             case Encoding.SIGNED_CHAR | Encoding.UNSIGNED_CHAR if name == "char" and size == 1:
                 return add(Scalar(name, "char", 1))
             case Encoding.SIGNED | Encoding.SIGNED_CHAR if size in _INTEGER_SIZES:
@@ -151,14 +151,14 @@ class TypeReader:
             case Encoding.UNSIGNED | Encoding.UNSIGNED_CHAR | Encoding.UTF | Encoding.ASCII if size in _INTEGER_SIZES:
                 return add(Scalar(name, "uint", size))
             case Encoding.SIGNED | Encoding.UNSIGNED:
-                return refuse(name, size, f"integers of {size * 8} bits can't be passed from Python")
+                return refuse(name, size, f"it is an integer of {size * 8} bits")
             case Encoding.COMPLEX_FLOAT:
-                return refuse(name, size, "complex numbers can't be passed from Python")
+                return refuse(name, size, "it is a complex number")
             case Encoding.DECIMAL_FLOAT:
-                return refuse(name, size, "decimal floats can't be passed from Python")
+                return refuse(name, size, "it is a decimal float")
             case Encoding.ADDRESS if size == 8:  # noqa: PLR2004 - an address
                 return add(Pointer(0))
-        return refuse(name, size, "midflight doesn't know this kind of number")
+        return refuse(name, size, "it is a number of a kind that midflight doesn't know")
 
     def _array(self, entry: Entry, depth: int) -> TypeId:
         element = self.of(entry, depth)
@@ -169,7 +169,7 @@ class TypeReader:
         if entry.flag(At.GNU_VECTOR):
             spelled = self.spelling.type_of(entry)
             size = size_of(self.table.types, found)
-            return self.table.unsupported(f"vector of {spelled}", size, "SIMD vectors can't be passed from Python")
+            return self.table.unsupported(f"vector of {spelled}", size, "it is a SIMD vector")
         return found
 
     def _enum(self, entry: Entry) -> TypeId:
@@ -178,7 +178,7 @@ class TypeReader:
         base = self._underlying(entry)
         size = entry.number(At.BYTE_SIZE) or (base.size if base is not None else 4)
         if size not in _INTEGER_SIZES:
-            return self.table.unsupported(self.plain_name(entry), size, f"enumerations of {size * 8} bits can't be passed from Python")
+            return self.table.unsupported(self.plain_name(entry), size, f"it is an enumeration of {size * 8} bits")
         items: list[tuple[str, int]] = []
         for child in entry.children():
             if child.tag == Tag.ENUMERATOR and len(items) < _MOST_ENUMERATORS:
@@ -234,7 +234,8 @@ class TypeReader:
 
     def _is_library(self, entry: Entry) -> bool:
         """Tell whether a record's members are the business of the C++ standard library only."""
-        return dialect(entry.unit) == "c++" and self.spelling.scopes(entry.unit).is_library(entry.offset)
+        declared = declaration(entry)
+        return dialect(entry.unit) == "c++" and self.spelling.scopes(declared.unit).is_library(declared.offset)
 
     def _rust_enum(self, entry: Entry, name: str, depth: int) -> TypeId:
         """Read an ``Option`` of a pointer as that pointer; refuse other enums that hold data."""
@@ -242,7 +243,7 @@ class TypeReader:
         payload = self._records.option_payload(entry)
         if payload is not None and payload.tag == Tag.POINTER and size == 8:  # noqa: PLR2004 - an address
             return self.at(payload.offset, depth)
-        return self.table.unsupported(name, size, "a Rust enum that holds data has no layout that other languages know")
+        return self.table.unsupported(name, size, "it is a Rust enum that holds data")
 
     def enclosing_class(self, entry: Entry) -> str:
         """Return the qualified name of the class that an entry is declared in, "" where it is in none."""

@@ -57,7 +57,7 @@ class VariableReader:
         self._without_place: dict[int, _Found] = {}
         self._placed: set[int] = set()
 
-    def consider(self, entry: Entry, function: str = "") -> None:
+    def consider(self, entry: Entry, function: str = "") -> None:  # noqa: PLR0911 - one rule after another
         """Take a variable's entry; ``function`` names the function that it is local to."""
         if entry.flag(At.DECLARATION):
             return

@@ -21,6 +21,7 @@ _DYNAMIC = struct.Struct("<qQ")
 _COMPRESSION = struct.Struct("<IIQQ")
 _WORD = struct.Struct("<I")
 
+_CLASS_64_LITTLE = b"\x02\x01"
 _SHT_NOBITS = 8
 _SHT_DYNSYM = 11
 _SHT_VERSYM = 0x6FFFFFFF
@@ -194,7 +195,7 @@ def _check_header(data: bytes) -> tuple[int, ...]:
         raise _bad("the file isn't an ELF shared library")
     if len(data) < _HEADER.size:
         raise _bad("the file is truncated")
-    if data[4] != 2 or data[5] != 1:
+    if data[4:6] != _CLASS_64_LITTLE:
         what = "the library isn't for a 64-bit little-endian machine"
         raise WrongMachineError(what, todo="build it for this machine")
     return _HEADER.unpack_from(data)[1:]

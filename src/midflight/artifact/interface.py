@@ -169,7 +169,7 @@ class Interface(msgspec.Struct, frozen=True):
             found = self.types[found.target]
         return found
 
-    def spell(self, type_id: TypeId) -> str:
+    def spell(self, type_id: TypeId) -> str:  # noqa: PLR0911 - one answer for each kind of type
         """Return the type's name as a C programmer writes it, as far as one line can."""
         found = self.types[type_id]
         match found:

@@ -21,7 +21,7 @@ from midflight._cache import cache_directory
 from midflight._errors import InterfaceError
 from midflight.artifact import dwarf
 from midflight.artifact.elf import Elf, exported_symbols
-from midflight.artifact.interface import Interface
+from midflight.artifact.interface import Interface  # noqa: TC001 - msgspec reads the annotation
 from midflight.artifact.type_table import parts_of
 
 if TYPE_CHECKING:

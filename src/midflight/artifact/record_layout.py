@@ -20,17 +20,17 @@ class Member(NamedTuple):
     anonymous: bool
 
 
-def lay_out(made: Any, record: Record, members: list[Member]) -> None:  # noqa: ANN401 - a ctypes class
+def lay_out(made: Any, record: Record, members: list[Member]) -> None:
     """Set the fields of a new record class; its size and offsets are the record's afterwards."""
     if record.size is None:
-        made._fields_ = []  # noqa: SLF001 - how ctypes is told
+        made._fields_ = []
         return
     for plan in (_natural, _padded):
         fields = plan(record, members)
         if fields is not None and _fits(made, fields, record, members, packed=plan is _padded):
             _set(made, fields, members, packed=plan is _padded)
             return
-    made._fields_ = [("_bytes", ctypes.c_uint8 * record.size)]  # noqa: SLF001
+    made._fields_ = [("_bytes", ctypes.c_uint8 * record.size)]
     for member in members:
         _describe_member(made, record, member)
 
@@ -70,18 +70,18 @@ def _padded(record: Record, members: list[Member]) -> list[tuple[Any, ...]] | No
     return fields
 
 
-def _set(made: Any, fields: list[tuple[Any, ...]], members: list[Member], *, packed: bool) -> None:  # noqa: ANN401
+def _set(made: Any, fields: list[tuple[Any, ...]], members: list[Member], *, packed: bool) -> None:
     if packed:
-        made._pack_ = 1  # noqa: SLF001
-        made._layout_ = "ms"  # noqa: SLF001 - what packing means, said aloud as newer versions of Python ask
+        made._pack_ = 1
+        made._layout_ = "ms"
     anonymous = [member.name for member in members if member.anonymous]
     if anonymous:
-        made._anonymous_ = anonymous  # noqa: SLF001
-    made._fields_ = fields  # noqa: SLF001
+        made._anonymous_ = anonymous
+    made._fields_ = fields
 
 
 def _fits(
-    made: Any,  # noqa: ANN401
+    made: Any,
     fields: list[tuple[Any, ...]],
     record: Record,
     members: list[Member],
@@ -99,7 +99,7 @@ def _fits(
     return all(_is_placed(getattr(trial, member.name), member) for member in members)
 
 
-def _is_placed(field: Any, member: Member) -> bool:  # noqa: ANN401
+def _is_placed(field: Any, member: Member) -> bool:
     if member.bits is None:
         return bool(field.offset == member.offset)
     if hasattr(field, "bit_offset"):  # Python 3.14
@@ -109,11 +109,11 @@ def _is_placed(field: Any, member: Member) -> bool:  # noqa: ANN401
     return bool(start == member.first_bit and bits == member.bits)
 
 
-def _describe_member(made: Any, record: Record, member: Member) -> None:  # noqa: ANN401
+def _describe_member(made: Any, record: Record, member: Member) -> None:
     size = record.size or 0
     if member.bits is not None:
         first = member.first_bit or 0
-        if 0 <= first and first + member.bits <= size * 8 and member.bits <= ctypes.sizeof(member.type) * 8:
+        if first >= 0 and first + member.bits <= size * 8 and member.bits <= ctypes.sizeof(member.type) * 8:
             setattr(made, member.name, _Bits(first, member.bits, member.type))
     elif member.offset + ctypes.sizeof(member.type) <= size:
         setattr(made, member.name, _Place(member.offset, member.type))
@@ -126,17 +126,17 @@ def _describe_member(made: Any, record: Record, member: Member) -> None:  # noqa
 class _Bits:
     """A bit-field, counted from the start of the record as on all little-endian machines."""
 
-    def __init__(self, first: int, bits: int, kind: Any) -> None:  # noqa: ANN401
+    def __init__(self, first: int, bits: int, kind: Any) -> None:
         self._first = first
         self._bits = bits
         self._kind = kind
 
-    def _window(self, record: Any) -> tuple[int, int, int]:  # noqa: ANN401
+    def _window(self, record: Any) -> tuple[int, int, int]:
         start = self._first // 8
         end = (self._first + self._bits + 7) // 8
         return start, end, int.from_bytes(memoryview(record).cast("B")[start:end], "little")
 
-    def __get__(self, record: Any, owner: Any = None) -> Any:  # noqa: ANN401
+    def __get__(self, record: Any, owner: Any = None) -> Any:
         if record is None:
             return self
         _, _, held = self._window(record)
@@ -146,7 +146,7 @@ class _Bits:
             value -= 1 << self._bits
         return bool(value) if self._kind is ctypes.c_bool else value
 
-    def __set__(self, record: Any, value: int) -> None:  # noqa: ANN401
+    def __set__(self, record: Any, value: int) -> None:
         start, end, held = self._window(record)
         mask = ((1 << self._bits) - 1) << (self._first % 8)
         held = held & ~mask | (int(value) << (self._first % 8)) & mask
@@ -156,19 +156,19 @@ class _Bits:
 class _Place:
     """A member that is a view of its bytes."""
 
-    def __init__(self, offset: int, kind: Any) -> None:  # noqa: ANN401
+    def __init__(self, offset: int, kind: Any) -> None:
         self.offset = offset
         self.size = ctypes.sizeof(kind)
         self._kind = kind
 
-    def __get__(self, record: Any, owner: Any = None) -> Any:  # noqa: ANN401
+    def __get__(self, record: Any, owner: Any = None) -> Any:
         if record is None:
             return self
         held = self._kind.from_buffer(record, self.offset)
         # What ctypes' own fields give: simple values by value, everything else as a view.
         return held.value if isinstance(held, ctypes._SimpleCData) else held  # noqa: SLF001
 
-    def __set__(self, record: Any, value: Any) -> None:  # noqa: ANN401
+    def __set__(self, record: Any, value: Any) -> None:
         held = self._kind.from_buffer(record, self.offset)
         if isinstance(held, ctypes._SimpleCData):  # noqa: SLF001
             held.value = value
@@ -184,8 +184,8 @@ class _Inner:
         self._holder = holder
         self._name = name
 
-    def __get__(self, record: Any, owner: Any = None) -> Any:  # noqa: ANN401
+    def __get__(self, record: Any, owner: Any = None) -> Any:
         return self if record is None else getattr(getattr(record, self._holder), self._name)
 
-    def __set__(self, record: Any, value: Any) -> None:  # noqa: ANN401
+    def __set__(self, record: Any, value: Any) -> None:
         setattr(getattr(record, self._holder), self._name, value)

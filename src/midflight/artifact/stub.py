@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from midflight.artifact.interface import Function, Interface, TypeId
 
 _BUILTINS = frozenset({"int", "float", "bool", "bytes", "str"})
-_IMPORTS = """import builtins as _builtins
+_IMPORTED = frozenset({"ctypes", "enum", "Callable", "Any", "Pointer", "Buffer"})
+_IMPORTS = """import ctypes
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from midflight import Pointer
+from typing_extensions import Buffer
+"""
+_HIDDEN_IMPORTS = """import builtins as _builtins
 import ctypes as _ctypes
 import enum as _enum
 from collections.abc import Callable as _Callable
@@ -25,6 +34,7 @@ from typing import Any as _Any
 from midflight import Pointer as _Pointer
 from typing_extensions import Buffer as _Buffer
 """
+_LINE_LENGTH = 100
 _NO_NAME = re.compile(r"\W+")
 
 
@@ -113,10 +123,12 @@ class _Stub:
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
         self._classes = self._name_classes()
+        # A function called `int` would hide the type: then all names that the stub needs are written differently.
+        self._hidden = bool(self._all_names() & (_BUILTINS | _IMPORTED))
         self._notes = Annotations(interface, self._qualified, self._class)
 
     def text(self, module_name: str) -> str:
-        parts = [f'"""The interface of {_quoted(module_name)}, as midflight reads it."""\n', _IMPORTS]
+        parts = [f'"""The interface of {_quoted(module_name)}, as midflight reads it."""\n', _HIDDEN_IMPORTS if self._hidden else _IMPORTS]
         parts += self._variables()
         for function in self._interface.functions:
             parts += self._function(function)
@@ -150,7 +162,18 @@ class _Stub:
         name = self._classes.get(_class_id(self._interface, type_id))
         return f"_types.{name}" if name else ""
 
+    def _all_names(self) -> set[str]:
+        found = set(self._classes.values())
+        found.update(function.name for function in self._interface.functions)
+        found.update(variable.name for variable in self._interface.variables)
+        for record in self._interface.types:
+            if isinstance(record, Record):
+                found.update(field.name for field in record.fields)
+        return found
+
     def _qualified(self, name: str) -> str:
+        if not self._hidden:
+            return name
         return f"_builtins.{name}" if name in _BUILTINS else f"_{name}"
 
     def _variables(self) -> Iterator[str]:
@@ -180,20 +203,24 @@ class _Stub:
                 rest += "_"
             params.append(f"*{rest}: {self._qualified('Any')}")
         doc = _quoted(docstring(self._interface, function).replace("\n\n", "  ").replace("\n", " "))
-        yield f"\ndef {function.name}({', '.join(params)}) -> {self._notes.result(function.result)}:\n"
+        result = self._notes.result(function.result)
+        line = f"def {function.name}({', '.join(params)}) -> {result}:\n"
+        if len(line) > _LINE_LENGTH:
+            line = "".join([f"def {function.name}(\n", *(f"    {param},\n" for param in params), f") -> {result}:\n"])
+        yield f"\n{line}"
         yield f'    """{doc}"""\n'
 
     def _type(self, type_id: TypeId, name: str) -> Iterator[str]:
         found = self._interface.types[type_id]
         if isinstance(found, Enum):
-            yield f"\n    class {name}(_enum.IntEnum):\n"
+            yield f"\n    class {name}({self._qualified('enum')}.IntEnum):\n"
             for item, value in member_names(found).items():
                 yield f"        {item} = {value}\n"
             if not found.items:
                 yield "        ...\n"
         elif isinstance(found, Record):
             base = "Union" if found.kind == "union" else "Structure"
-            yield f"\n    class {name}(_ctypes.{base}):\n"
+            yield f"\n    class {name}({self._qualified('ctypes')}.{base}):\n"
             fields = list(self._fields(type_id))
             yield from fields or ["        ...\n"]
 

@@ -85,11 +85,11 @@ class TypeTable:
         if parts and (
             max(self._depth[part] for part in parts) >= DEEPEST or sum(self._weight[part] for part in parts) > HEAVIEST
         ):
-            return Unsupported("", None, "the type is nested too deeply")
+            return Unsupported("", None, "it is nested too deeply")
         if isinstance(found, Array):
             element = size_of(self.types, found.element)
             if (found.count or 0) * (element or 1) > LARGEST:
-                return Unsupported("", None, "the type is larger than any memory")
+                return Unsupported("", None, "it is larger than any memory")
         return found
 
     def finish(self) -> tuple[Type, ...]:
@@ -118,7 +118,7 @@ class TypeTable:
     def _cut(self, type_id: TypeId) -> None:
         found = self.types[type_id]
         name = found.name if isinstance(found, (Record, Typedef)) else ""
-        self.types[type_id] = Unsupported(name, None, "the type contains itself")
+        self.types[type_id] = Unsupported(name, None, "it contains itself")
 
     def _align(self, type_id: TypeId) -> None:
         record = self.types[type_id]

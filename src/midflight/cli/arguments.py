@@ -63,7 +63,7 @@ class Reader:
     ) -> ArgumentTypeError | ArgumentRangeError:
         return kind(error.what, subject=subject, todo=f"give {self.hint(param)}")
 
-    def hint(self, param: Param) -> str:  # noqa: PLR0911 - one for each kind of type
+    def hint(self, param: Param) -> str:
         """Say what text stands for an argument."""
         found = self.interface.strip(param.type)
         match found:
@@ -118,7 +118,7 @@ class Reader:
             raise ArgumentTypeError(message)
         return self._value(type_id, found, group.items[0][1], inside=False)
 
-    def _value(self, type_id: TypeId, found: Type, literal: Literal, *, inside: bool = True) -> Any:  # noqa: PLR0911 - the same
+    def _value(self, type_id: TypeId, found: Type, literal: Literal, *, inside: bool = True) -> Any:
         """Return one value.  ``inside``: it becomes part of an array or a struct, which ctypes would cut off."""
         match found, literal:
             case Scalar(kind="bool"), Word(text):
@@ -169,13 +169,15 @@ class Reader:
             if not isinstance(inner, Scalar) or inner.size != 1 or len(data) > (found.count or 0):
                 message = f"{_show(literal)} doesn't fit {self.interface.spell(type_id)}"
                 raise ArgumentTypeError(message)
-            return kind.from_buffer_copy(data.ljust(ctypes.sizeof(kind), b"\0"))
+            return data if inner.kind == "char" else kind.from_buffer_copy(data.ljust(ctypes.sizeof(kind), b"\0"))
         if len(literal.items) > (found.count or 0):
             message = f"{self.interface.spell(type_id)} has no room for {len(literal.items)} values"
             raise ArgumentTypeError(message)
-        return kind(*(self._value(found.element, inner, item) for _, item in literal.items))
+        values = [self._value(found.element, inner, item) for _, item in literal.items]
+        is_text = isinstance(inner, Scalar) and inner.kind == "char"
+        return b"".join(values) if is_text else kind(*values)
 
-    def _pointer(self, pointer: Pointer, text: str) -> Any:  # noqa: PLR0911 - the same
+    def _pointer(self, pointer: Pointer, text: str) -> Any:
         if text.strip() in _NULL:
             return None
         inner = self.interface.strip(pointer.target)
@@ -188,7 +190,10 @@ class Reader:
                 group = parse(text)
                 if group.items and any(name or not isinstance(item, Group) for name, item in group.items):
                     return self._record(pointer.target, inner, group)
-                return self._many(pointer.target, inner, _unwrapped(group, keep_single=True))
+                group = _unwrapped(group, keep_single=True)
+                if len(group.items) == 1 and isinstance(group.items[0][1], Group):
+                    return self._record(pointer.target, inner, group.items[0][1])
+                return self._many(pointer.target, inner, group)
             case Void():
                 return bytearray(_text(text, const=True).encode())
             case Pointer() if self._is_text(inner):

@@ -5,6 +5,7 @@ Guarantees: an error of midflight's is one red line and exit code 1, a wrong usa
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +46,8 @@ class _Group(click.Group):
 
 def main() -> None:
     """Run the command line."""
+    # The commands tell of each event in their own way; without this the log would tell it a second time.
+    logging.getLogger("midflight").addHandler(logging.NullHandler())
     midflight_command.main(prog_name="midflight")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midflight import build
-from midflight._errors import SourceError
+from midflight._errors import MidflightError, SourceError
 from midflight.artifact import reader
 from midflight.artifact import stub as stubs
 from midflight.cli import progress
@@ -22,7 +22,11 @@ def stub(source: str, options: Options, console: Console) -> str:
     described = build.describe(source, flags=options.split_flags())
     with progress.spinner(console):
         artifact = described.resolve()
-    interface = reader.read_interface(artifact.read(), sha256=artifact.sha256, declared=options.header())
+    try:
+        interface = reader.read_interface(artifact.read(), sha256=artifact.sha256, declared=options.header())
+    except MidflightError as error:
+        error.subject = error.subject or described.display
+        raise
     return stubs.render(interface, described.name)
 
 

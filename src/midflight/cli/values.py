@@ -10,7 +10,7 @@ _MOST = 32
 """How many elements of an array are shown."""
 
 
-def show(value: Any, *, quote: bool = True) -> str:  # noqa: PLR0911 - one for each kind of value
+def show(value: Any, *, quote: bool = True) -> str:
     """Return the value as one line.  ``quote``: texts in quotes."""
     match value:
         case str():

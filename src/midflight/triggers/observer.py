@@ -52,12 +52,11 @@ class Subscription:
     entries: frozenset[str] = frozenset()
     status: dict[Path, _Status] = field(default_factory=dict)
 
-    def follow(self) -> bool:
-        """Find out anew which directory entries matter; return True if they are others than before."""
-        before, inputs = self.entries, self.runner.target.inputs()
+    def follow(self) -> None:
+        """Find out anew which directory entries matter."""
+        inputs = self.runner.target.inputs()
         self.entries = frozenset(str(entry) for path in inputs for entry in trail(path))
         self.status = {path: _status(path) for path in inputs}
-        return self.entries != before
 
     def drifted(self) -> bool:
         """Tell whether a file's status, or which files matter, has changed since the last look."""
@@ -125,17 +124,17 @@ class Observer:
     def _run(self, wake: _Flag) -> None:
         notify, watched = None, _Directories()
         while (subscriptions := self._next(wake)) is not None:
-            moved = {subscription for subscription in subscriptions if subscription.follow()}
+            for subscription in subscriptions:
+                subscription.follow()
             wanted = _Directories.of(subscriptions)
             if notify is None or wanted != watched:
                 if notify is not None:
                     notify.close()
                 notify, watched = _open(wanted), wanted
-                moved.update(subscriptions)
             for subscription in subscriptions:
-                # Something may have happened before the watching began, or while it was being changed.
-                if subscription in moved:
-                    subscription.runner.mark()
+                # Something may have happened before the watching began, or been dropped by the notifier, which forgets
+                # what it has not told yet when it is woken.
+                subscription.runner.mark()
                 subscription.ready.set()
             self._wait(notify, watched, subscriptions, wake)
         if notify is not None:

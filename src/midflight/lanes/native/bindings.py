@@ -48,9 +48,7 @@ class _UnusableError(Exception):
 class Binder:
     """Makes the bindings of one version: `bind` for each function, then `finish` with the table of all."""
 
-    def __init__(
-        self, module: str, interface: Interface, ctypes: CTypes, hold_gil: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, module: str, interface: Interface, ctypes: CTypes, hold_gil: Callable[[str], bool]) -> None:
         self._module = module
         self._interface = interface
         self._ctypes = ctypes

@@ -1,0 +1,1 @@
+"""Measures midflight beside its peers, in one run: `python -m benchmarks`."""

@@ -1,0 +1,155 @@
+"""Would catch: a demo that fails, or one that wouldn't notice a lost, doubled, stale or mixed-up call."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import midflight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+_EXAMPLE = Path(__file__).parents[2] / "examples" / "gameserver"
+_RULES = {1: "1-open-field.cpp", 2: "2-distance.cpp", 3: "3-cover.cpp"}
+_OWN_MODULES = [path.stem for path in _EXAMPLE.glob("*.py")]
+_PLAYERS = 12
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the tests import the example's modules, and leave none of them behind."""
+    monkeypatch.syspath_prepend(str(_EXAMPLE))
+    yield
+    for name in _OWN_MODULES:
+        sys.modules.pop(name, None)
+
+
+class _Game(NamedTuple):
+    """A server and a bot with no network between them."""
+
+    rules: ModuleType
+    server: Any
+    bot: Any
+    crowd: Any
+
+    def play(self, requests: int, tamper: Any = lambda reply: reply) -> None:
+        """Let the bot make requests; ``tamper`` may change a reply on its way."""
+        for number in range(1, requests + 1):
+            verb, words = self.bot._choose()
+            line = " ".join([str(number), verb, *map(str, words)])
+            self.bot.open.append((number, verb, words, 0, "test"))
+            self.bot._take(tamper(self.server.answer(self.bot.who, line)).rstrip("\n"), 1000)
+
+
+def _game(number: int, allowed: frozenset[int] | None = None) -> _Game:
+    from bots import Bot, Crowd
+    from server import GameServer
+    from world import World
+
+    rules = midflight.load(_EXAMPLE / "rules" / _RULES[number])
+    server = GameServer(rules, World(rules, _PLAYERS), allowed or frozenset({number}))
+    crowd = Crowd(rate=1)
+    bot = Bot(crowd, number=7)
+    for who in range(_PLAYERS):
+        server.welcome(who)
+    bot._join(server.welcome(3).rstrip("\n"))
+    return _Game(rules, server, bot, crowd)
+
+
+@pytest.mark.parametrize("number", _RULES)
+def test_every_reply_follows_the_rulebook_of_its_version(number: int) -> None:
+    game = _game(number)
+    game.play(2000)
+    assert game.crowd.complaints == []
+    assert game.crowd.by_rules == {number: 2000}
+    assert (game.server.calls, game.server.failed, game.server.stale) == (2000, 0, 0)
+    assert game.server.world.players[game.bot.who].served == 2000
+
+
+def test_a_swap_in_the_middle_of_a_game_is_no_complaint() -> None:
+    game = _game(1, frozenset(_RULES))
+    game.play(300)
+    for number in (2, 3, 2, 1):
+        midflight.swap(game.rules, _EXAMPLE / "rules" / _RULES[number])
+        game.play(300)
+        game.server.tick()
+    assert game.crowd.complaints == []
+    assert game.crowd.by_rules == {1: 600, 2: 600, 3: 300}
+    assert (game.server.stale, game.server.mixed_ticks) == (0, 0)
+
+
+def _from_other_rules(reply: str) -> str:
+    number, verb, _rules, *rest = reply.split(" ")
+    return " ".join([number, verb, "2", *rest])
+
+
+def _not_carried_out(reply: str) -> str:
+    number, verb, rules, served, *rest = reply.split(" ")
+    return " ".join([number, verb, rules, str(int(served) - 1), *rest])
+
+
+def _of_another_request(reply: str) -> str:
+    number, rest = reply.split(" ", 1)
+    return f"{int(number) + 1} {rest}"
+
+
+@pytest.mark.parametrize("tamper", [_from_other_rules, _not_carried_out, _of_another_request])
+def test_a_wrong_reply_is_noticed(tamper: Any) -> None:
+    game = _game(1)
+    game.play(20, tamper)
+    assert game.crowd.wrong > 0
+
+
+def test_rules_that_should_no_longer_run_are_noticed() -> None:
+    game = _game(1, frozenset({2}))
+    game.play(20)
+    assert game.server.stale == 20
+
+
+def test_a_request_that_makes_no_sense_is_answered_with_an_error() -> None:
+    game = _game(1)
+    for line in ("1 fly", "2 move", "3 move a b", "4 attack 999", "5 attack -1", "6 move 99999999999 0", ""):
+        assert " error " in game.server.answer(0, line)
+    assert game.server.failed == 7
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
+def test_percentiles_are_those_of_the_sorted_list(values: list[int], share: float) -> None:
+    from histogram import Histogram
+
+    found = Histogram()
+    for value in values:
+        found.add(value)
+    exact = sorted(values)[max(0, -(-len(values) * int(share * 100) // 100) - 1)]
+    assert len(found) == len(values)
+    assert exact <= found.percentile(share) * 1e9 <= exact * 1.04 + 1
+
+
+def test_the_demo_with_a_few_players(plain: dict[str, str], tmp_path: Path) -> None:
+    options = ("--clients", "20", "--rate", "20", "--seconds", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", "midflight", "demo", *options],
+        cwd=tmp_path,
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    for line in (r"calls lost\s+│ 0 ", r"answers mixed up\s+│ 0 ", r"clients dropped\s+│ 0 ", r"pause\s+│ none"):
+        assert re.search(line, done.stdout), done.stdout
+    assert re.search(r"one that doesn't compile: refused, rules\.cpp:\d+: expected ", done.stdout)
+    assert "refused, look: is gone" in done.stdout
+    assert "one whose library is truncated: refused" in done.stdout
+    assert "back to rules 2: version 3 → 4" in done.stdout
+    assert re.search(r"(\d+) loaded, \d+ unloaded, 1 still mapped", done.stdout)
+    assert done.stdout.rstrip().endswith("none lost, none mixed up, nobody dropped.")
