@@ -42,7 +42,7 @@ class Compilers:
         suffix, command = COMMANDS[compiler]
         key = hashlib.sha256(repr((text, flags, compiler, name)).encode()).hexdigest()[:16]
         directory = self._directory / key
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         source = directory / f"{name}.{suffix}"
         source.write_text(text)
         output = directory / "out.so"

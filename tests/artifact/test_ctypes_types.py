@@ -198,26 +198,26 @@ def test_friendly_name(name, short):
 
 
 @st.composite
-def member_lists(draw, depth=2):
+def member_lists(draw, prefix="m", depth=2):
     members = []
     for index in range(draw(st.integers(1, 6))):
         kind = draw(st.sampled_from(["scalar", "scalar", "array", "bits", "unnamed", "zero", "record"]))
         if kind == "scalar":
-            members.append(f"{draw(st.sampled_from(SCALARS))} m{depth}{index};")
+            members.append(f"{draw(st.sampled_from(SCALARS))} {prefix}{index};")
         elif kind == "array":
-            members.append(f"{draw(st.sampled_from(SCALARS))} m{depth}{index}[{draw(st.integers(1, 5))}];")
+            members.append(f"{draw(st.sampled_from(SCALARS))} {prefix}{index}[{draw(st.integers(1, 5))}];")
         elif kind in {"bits", "unnamed"}:
             base = draw(st.sampled_from(sorted(BIT_TYPES)))
-            name = f"m{depth}{index}" if kind == "bits" else ""
+            name = f"{prefix}{index}" if kind == "bits" else ""
             members.append(f"{base} {name} : {draw(st.integers(1, BIT_TYPES[base]))};")
         elif kind == "zero":
             members.append(f"{draw(st.sampled_from(['int', 'long', 'char']))} : 0;")
         elif depth:
             word = draw(st.sampled_from(["struct", "union"]))
-            name = draw(st.sampled_from([f"m{depth}{index}", ""]))
-            inner = "\n".join(draw(member_lists(depth - 1)))
-            members.append(f"{word} {{ {inner} int k{depth}{index}; }} {name};")
-    members.append(f"char last{depth};")
+            name = draw(st.sampled_from([f"{prefix}{index}", ""]))
+            inner = "\n".join(draw(member_lists(f"{prefix}{index}_", depth - 1)))
+            members.append(f"{word} {{ {inner} int {prefix}{index}_k; }} {name};")
+    members.append(f"char {prefix}last;")
     return members
 
 

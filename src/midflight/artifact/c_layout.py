@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING, NamedTuple
 
 from midflight.artifact.interface import Field
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from midflight.artifact.interface import TypeId
+
+_UNNAMED_ALIGN = platform.machine() == "aarch64"
+"""Whether an unnamed bit-field's type counts for its record's alignment: it does on AArch64, not on x86-64."""
 
 
 class Declared(NamedTuple):
@@ -47,6 +51,7 @@ def struct_layout(members: Iterable[Declared], *, pack: int | None = None, align
             storage = member.size * 8
             offset = at // storage * member.size
             fields.append(Field(member.name, member.type, offset, member.bits, at))
+        if member.name is not None or _UNNAMED_ALIGN:
             align = max(align, natural)
         at += member.bits
     return Layout(tuple(fields), _up(at, align * 8) // 8, align)
@@ -62,10 +67,12 @@ def union_layout(members: Iterable[Declared], *, pack: int | None = None, align:
             fields.append(Field(member.name or "", member.type, 0))
             size = max(size, member.size)
             align = max(align, natural)
-        elif member.name is not None:
-            fields.append(Field(member.name, member.type, 0, member.bits, 0))
+        else:
             size = max(size, (member.bits + 7) // 8)
-            align = max(align, natural)
+            if member.name is not None:
+                fields.append(Field(member.name, member.type, 0, member.bits, 0))
+            if member.name is not None or _UNNAMED_ALIGN:
+                align = max(align, natural)
     return Layout(tuple(fields), _up(size, align), align)
 
 

@@ -222,7 +222,7 @@ def _status(path: Path) -> _Status:
 def _open(directories: _Directories) -> RustNotify | None:
     """Return a new notifier, None if there can be none: a directory has just vanished, or the kernel's limit is met."""
     try:
-        return RustNotify(directories.names(), False, False, 0, False, True)  # noqa: FBT003 - it takes no keywords
+        return RustNotify(directories.names(), False, False, 0, False, True)
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError) as error:

@@ -1,0 +1,343 @@
+"""The content-addressed store: built and copied libraries, named by the SHA-256 of their bytes.
+
+Guarantees:
+- An entry is written whole or not at all (a temporary file, then an atomic rename), by any number of threads and
+  processes at once.
+- Bytes that are read from it are checked against their name, so that a damaged entry is never taken for a good one.
+- Pruning never removes an entry that a live process holds (`hold`): a held entry has a second hard link in that
+  process's directory under ``live/``, whose descriptor stays locked for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from midflight._cache import cache_directory, cache_subdirectory
+from midflight._errors import BadLibraryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_LIMIT = 1 << 30
+LIMIT_VARIABLE = "MIDFLIGHT_CACHE_SIZE"
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_PRUNE_EVERY_SECONDS = 3600.0
+_ABANDONED_SECONDS = 86400.0
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+_log = logging.getLogger("midflight")
+
+
+class Stored(NamedTuple):
+    """An entry of the store."""
+
+    sha256: str
+    path: Path
+
+
+class _Signature(NamedTuple):
+    """What the file system says about a file's content.  The change time can't be set back by anybody."""
+
+    inode: int
+    size: int
+    mtime: int
+    ctime: int
+
+
+def put(data: bytes) -> Stored:
+    """Store ``data`` and return its name and place.  Bytes that are there already are not written again."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = path_of(sha256)
+    if _matches(path, data):
+        _touch(path)
+        return Stored(sha256, path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(path, data)
+    _budget.spend(len(data), path)
+    return Stored(sha256, path)
+
+
+def find(sha256: str) -> Path | None:
+    """Return the entry's path if it is there and whole, else None."""
+    path = path_of(sha256)
+    try:
+        signature = _signature(path)
+        if _verified.get(sha256) != signature:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+                return None
+            _verified[sha256] = signature
+    except OSError:
+        return None
+    _touch(path)
+    return path
+
+
+def read(sha256: str, path: Path | None = None) -> bytes:
+    """Return the bytes of the entry (at ``path``, if its cache is no longer the current one).
+
+    Raises `BadLibraryError` if they are gone or aren't what was stored.
+    """
+    path = path or path_of(sha256)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        what = f"the stored copy can't be read ({error.strerror})"
+        raise BadLibraryError(what, subject=str(path), todo="load or swap from the source again") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        what = "the stored copy was changed: its bytes don't match their SHA-256"
+        raise BadLibraryError(what, subject=str(path), todo="load or swap from the source again")
+    return data
+
+
+def path_of(sha256: str) -> Path:
+    """Return where an entry is, or would be."""
+    if _NAME.fullmatch(sha256) is None:
+        message = f"not a SHA-256: {sha256!r}"
+        raise ValueError(message)
+    return cache_directory() / "artifacts" / sha256[:2] / f"{sha256}.so"
+
+
+_verified: dict[str, _Signature] = {}
+
+
+def _signature(path: Path) -> _Signature:
+    found = path.stat()
+    return _Signature(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _matches(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            # Read-only: whoever opens a stored library in an editor or a linker must not change it under its name.
+            os.fchmod(file.fileno(), 0o400)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _touch(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+# ---- entries in use -------------------------------------------------------------------------------------------------
+
+
+class _Live:
+    """The entries that this process holds.
+
+    A forked child makes a directory of its own for what it takes; what it inherited stays protected too, because it
+    also inherited the parent's locked descriptor.
+    """
+
+    def __init__(self) -> None:
+        # Reentrant: a garbage collection inside `hold` may run a finalizer that calls `release`.
+        self._lock = threading.RLock()
+        self._counts: dict[str, int] = {}
+        self._directory: Path | None = None
+        self._descriptor = -1
+        self._owner = 0
+
+    def hold(self, sha256: str, path: Path) -> int:
+        with self._lock:
+            directory = self._own_directory()
+            self._counts[sha256] = self._counts.get(sha256, 0) + 1
+            if self._counts[sha256] == 1:
+                # Without hard links in this file system the entry is only as safe as its last use is recent.
+                with contextlib.suppress(OSError):
+                    os.link(path, directory / sha256)
+            return self._owner
+
+    def release(self, sha256: str, owner: int) -> None:
+        with self._lock:
+            if owner != os.getpid() or self._directory is None or owner != self._owner:
+                return
+            left = self._counts.pop(sha256, 1) - 1
+            if left > 0:
+                self._counts[sha256] = left
+                return
+            with contextlib.suppress(OSError):
+                (self._directory / sha256).unlink(missing_ok=True)
+
+    def _own_directory(self) -> Path:
+        if self._directory is None or self._owner != os.getpid() or not self._directory.is_dir():
+            self._directory = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=cache_subdirectory("live")))
+            self._owner = os.getpid()
+            self._counts = {}
+            self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            atexit.register(self._leave, self._directory, self._owner)
+        return self._directory
+
+    def _leave(self, directory: Path, owner: int) -> None:
+        if owner == os.getpid():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+_live = _Live()
+
+
+def hold(sha256: str) -> int:
+    """Keep an entry from being pruned until `release` is called with the same name and the returned token."""
+    return _live.hold(sha256, path_of(sha256))
+
+
+def release(sha256: str, token: int) -> None:
+    """Give up one `hold`."""
+    _live.release(sha256, token)
+
+
+# ---- pruning --------------------------------------------------------------------------------------------------------
+
+
+def limit() -> int:
+    """Return the store's size limit in bytes: ``MIDFLIGHT_CACHE_SIZE`` (``500M``, ``2G``), by default 1 GiB."""
+    text = os.environ.get(LIMIT_VARIABLE, "").strip().upper().removesuffix("B").removesuffix("I")
+    if not text:
+        return DEFAULT_LIMIT
+    number, unit = (text[:-1], text[-1]) if text[-1] in _UNITS else (text, "")
+    if not number.isdecimal():
+        _log.warning("%s=%s isn't a size; 1 GiB is used", LIMIT_VARIABLE, text)
+        return DEFAULT_LIMIT
+    return int(number) * _UNITS[unit]
+
+
+def prune(size: int | None = None, *, keep: Path | None = None) -> int:
+    """Delete the entries used longest ago until the store fits in ``size`` bytes; return how many bytes went.
+
+    Entries that a process holds stay, and so does ``keep``.
+    """
+    size = limit() if size is None else size
+    directory = cache_directory()
+    with _exclusive(directory / "prune.lock") as ours:
+        if not ours:
+            return 0  # another process is at it
+        _sweep_live(directory / "live")
+        _sweep_abandoned(directory)
+        return _drop_oldest([entry for entry in _entries(directory) if entry.path != keep], size)
+
+
+class _Entry(NamedTuple):
+    used: float
+    size: int
+    path: Path
+
+
+def _entries(directory: Path) -> list[_Entry]:
+    found = []
+    for folder in ("artifacts", "manifests"):
+        for path in (directory / folder).glob("*/*"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                if status.st_nlink == 1 and not path.name.startswith("."):
+                    found.append(_Entry(status.st_mtime, status.st_size, path))
+    return sorted(found)
+
+
+def _drop_oldest(entries: list[_Entry], size: int) -> int:
+    total = sum(entry.size for entry in entries)
+    dropped = 0
+    for entry in entries:
+        if total - dropped <= size:
+            break
+        with contextlib.suppress(OSError):
+            entry.path.unlink()
+            dropped += entry.size
+    return dropped
+
+
+def _sweep_live(directory: Path) -> None:
+    """Delete the directories of processes that have ended: nobody holds their lock any more."""
+    for path in directory.glob("*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _sweep_abandoned(directory: Path) -> None:
+    """Delete what a killed build or write left behind."""
+    oldest = time.time() - _ABANDONED_SECONDS
+    for path in (
+        *directory.glob("work/*"),
+        *directory.glob("artifacts/*/.new-*"),
+        *directory.glob("manifests/*/.new-*"),
+    ):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime >= oldest:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[bool]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+class _Budget:
+    """Decides when to prune: a sixteenth of the limit was written, or nobody has pruned for an hour."""
+
+    def __init__(self) -> None:
+        self._written = 0
+        self._asked = False
+
+    def spend(self, size: int, path: Path) -> None:
+        self._written += size
+        due = self._written * 16 > limit()
+        if not self._asked:
+            self._asked = True
+            due = due or self._stale()
+        if due:
+            self._written = 0
+            with contextlib.suppress(OSError):
+                prune(keep=path)
+                os.utime(cache_directory() / "prune.lock")
+
+    def _stale(self) -> bool:
+        try:
+            return time.time() - (cache_directory() / "prune.lock").stat().st_mtime > _PRUNE_EVERY_SECONDS
+        except OSError:
+            return True
+
+
+_budget = _Budget()
