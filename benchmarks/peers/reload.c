@@ -1,8 +1,7 @@
-/* What the system itself needs for a reload: dlopen, dlsym and dlclose of one file, `count` times.
- * Prints the nanoseconds of each. */
+#include "reload.h"
+
 #include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <time.h>
 
 static long
@@ -14,21 +13,16 @@ now(void)
 }
 
 int
-main(int argc, char **argv)
+reload(const char *library, const char *symbol, long *nanoseconds, long count)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: reload library symbol count\n");
-        return 2;
-    }
-    for (long left = atol(argv[3]); left > 0; left--) {
+    for (long i = 0; i < count; i++) {
         long start = now();
-        void *handle = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-        if (handle == NULL || dlsym(handle, argv[2]) == NULL) {
-            fprintf(stderr, "%s\n", dlerror());
-            return 1;
+        void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+        if (handle == NULL || dlsym(handle, symbol) == NULL) {
+            return -1;
         }
         dlclose(handle);
-        printf("%ld\n", now() - start);
+        nanoseconds[i] = now() - start;
     }
     return 0;
 }

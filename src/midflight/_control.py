@@ -37,13 +37,17 @@ KEPT_VERSIONS = 32
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Generation:
-    """One version and all that belongs to it.  ``code`` is None once it is proven to be gone."""
+    """One version and all that belongs to it.  ``code`` is None once it is proven to be gone.
+
+    ``mutex`` lets one thread at a time retire it; ``retiring`` is for a destructor that comes back here.
+    """
 
     version: Version
     artifact: Artifact
     interface: Interface
     code: Code | None
-    mutex: threading.Lock = field(default_factory=threading.Lock)
+    mutex: threading.RLock = field(default_factory=threading.RLock)
+    retiring: bool = False
     held: Held | None = None
 
     @property
@@ -214,7 +218,8 @@ def _after_fork() -> None:
         control.queue = threading.RLock()
         control.busy = False
         for generation in control.generations:
-            generation.mutex = threading.Lock()
+            generation.mutex = threading.RLock()
+            generation.retiring = False
 
 
 def _all_controls() -> Iterator[Control]:

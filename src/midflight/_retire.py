@@ -54,9 +54,13 @@ def retire_if_idle(generation: Generation) -> bool:
         code = generation.code
         if code is None:
             return True
-        if not code.table.close():
+        if generation.retiring or not code.table.close():
             return False
-        generation.held = code.retire()
+        generation.retiring = True
+        try:
+            generation.held = code.retire()
+        finally:
+            generation.retiring = False
         if generation.held is None:
             generation.code = None
             generation.version.held_by = ()
@@ -94,7 +98,8 @@ class _Reaper:
     def __init__(self) -> None:
         self._notes: queue.SimpleQueue[Generation] = queue.SimpleQueue()  # put() may be called from anywhere
         self._residents: set[Generation] = set()
-        self._mutex = threading.Lock()  # protects _residents and _thread
+        # Protects _residents and _thread.  Reentrant, because a garbage collection may come here from anywhere.
+        self._mutex = threading.RLock()
         self._thread: threading.Thread | None = None
 
     def idle(self, generation: Generation) -> None:
@@ -119,7 +124,7 @@ class _Reaper:
 
     def after_fork(self) -> None:
         """In the child: the thread stayed behind; what it had to do didn't."""
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._thread = None
         self._notes = queue.SimpleQueue()
         if self._residents:

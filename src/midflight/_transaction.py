@@ -11,7 +11,7 @@ resolve → inspect → load → **switch** → drain → retire.  Guarantees:
 
 from __future__ import annotations
 
-import threading
+import queue
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -284,8 +284,13 @@ def wait_idle(generation: Generation, timeout: float | None) -> bool:
     code = generation.code
     if code is None:
         return True
-    left = threading.Event()
-    code.table.on_idle = left.set
+    # A queue that may be put to from anywhere: the last holder may leave in the middle of a garbage collection.
+    left: queue.SimpleQueue[None] = queue.SimpleQueue()
+    code.table.on_idle = lambda: left.put(None)
     if not _retire.holders(generation):
         return True
-    return left.wait(timeout)
+    try:
+        left.get(timeout=timeout)
+    except queue.Empty:
+        return False
+    return True

@@ -102,7 +102,9 @@ def test_several_modules(source: Path, module: ModuleType, tmp_path: Path, event
     assert (module.number(), other.number()) == (2, 20)
 
 
-def test_stopped_in_any_order(source: Path, module: ModuleType, events: queue.Queue[object], handler: list[int]) -> None:
+def test_stopped_in_any_order(
+    source: Path, module: ModuleType, events: queue.Queue[object], handler: list[int]
+) -> None:
     first = midflight.on_signal(SIGNAL, module)
     second = midflight.on_signal(SIGNAL, module)
     first.stop()

@@ -1,4 +1,4 @@
-"""Would catch: a save that doesn't go live, a broken one that is reported twice or breaks the module, a watcher that stays."""
+"""Would catch: a save that doesn't go live, a broken one that is reported twice or does harm, a watcher that stays."""
 
 from __future__ import annotations
 
@@ -226,9 +226,17 @@ def test_a_module_that_is_gone_ends_its_watcher(source: Path, record: Record) ->
     assert gone() is None
     assert not watcher.active
     save(source, text(2))
+    assert not watcher.wait_ready(WAIT)
     watcher.stop()
     assert no_threads_left()
     assert record.events.empty()
+
+
+def test_a_module_that_nobody_keeps(source: Path) -> None:
+    watcher = midflight.watch(midflight.load(source))
+    assert not watcher.wait_ready(WAIT)
+    watcher.stop()
+    assert no_threads_left()
 
 
 def test_stopped_from_a_subscriber(source: Path, module: ModuleType, record: Record) -> None:
@@ -254,7 +262,7 @@ def test_what_is_no_module_of_ours() -> None:
 
 
 def test_a_process_that_watches_can_end(source: Path) -> None:
-    code = f"import midflight; w = midflight.watch(midflight.load({str(source)!r})); w.wait_ready(); print('end')"
+    code = f"import midflight; m = midflight.load({str(source)!r}); w = midflight.watch(m); w.wait_ready(); print('end')"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=WAIT)
     assert (done.stdout, done.stderr) == ("end\n", "")
 

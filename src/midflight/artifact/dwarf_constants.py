@@ -78,6 +78,7 @@ class At:
     EXTERNAL: Final = 0x3F
     SPECIFICATION: Final = 0x47
     TYPE: Final = 0x49
+    RANGES: Final = 0x55
     VIRTUALITY: Final = 0x4C
     SIGNATURE: Final = 0x69
     DATA_BIT_OFFSET: Final = 0x6B

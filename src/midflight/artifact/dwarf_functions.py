@@ -50,14 +50,22 @@ class FunctionReader:
         """Take a function's entry, if it is the definition of an exported function."""
         if entry.flag(At.DECLARATION):
             return
+        linkage = _linkage_name(entry)
+        names = {linkage, resolved_name(entry)}
         address = entry.address(At.LOW_PC)
-        if address is None:
+        if address is not None:
+            symbols = self._at.get(address, [])
+        elif At.RANGES in entry.values and origin(entry, At.EXTERNAL) is not None:
+            # Its cold part (what throws, for example) was split off: several ranges, and the symbol says where it is.
+            symbol = self._symbols.get(linkage or resolved_name(entry))
+            symbols = [symbol] if symbol is not None else []
+        else:
             return
-        for symbol in self._at.get(address, ()):
-            exact = symbol.name in {_linkage_name(entry), resolved_name(entry)}
-            known = self._found.get(symbol.name)
+        for found in symbols:
+            exact = found.name in names
+            known = self._found.get(found.name)
             if known is None or (exact and not known.exact):
-                self._found[symbol.name] = _Found(entry, exact)
+                self._found[found.name] = _Found(entry, exact)
 
     def read(self) -> tuple[Function, ...]:
         """Return the functions in the order of their declaration, their names made unique."""

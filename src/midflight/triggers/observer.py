@@ -146,6 +146,8 @@ class Observer:
             if self._thread is not threading.current_thread():
                 return None
             wake.value = False
+            for ended in [one for one in self._subscriptions if not one.runner.alive]:
+                ended.ready.set()
             self._subscriptions = tuple(one for one in self._subscriptions if one.runner.alive)
             if not self._subscriptions:
                 self._thread = None

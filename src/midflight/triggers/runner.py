@@ -124,7 +124,8 @@ class Runner:
         """Look and swap; return True if there is nothing left to swap."""
         target = self.target
         try:
-            if not force and (target.missing() or not target.changed()):
+            # In this order: a file deleted in between is then missing, not changed.
+            if not force and (not target.changed() or target.missing()):
                 return False
             target.swap()
         except UnloadedError:

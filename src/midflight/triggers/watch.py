@@ -35,8 +35,8 @@ class Watcher(Trigger):
         observer.add(self._subscription)
 
     def wait_ready(self, timeout: float | None = None) -> bool:
-        """Wait until the files are being watched; return False if that took longer than ``timeout`` seconds."""
-        return self._subscription.ready.wait(timeout)
+        """Wait until the files are being watched; return False if that took longer than ``timeout`` or won't happen."""
+        return self._subscription.ready.wait(timeout) and self.active
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until all changes noticed so far have been dealt with; return False if it took too long."""
