@@ -31,35 +31,35 @@ class Target:
 
 @dataclass(frozen=True)
 class Result:
-    """One figure.  ``peers`` are others' figures in the same unit; ``ratios`` are theirs divided by ours."""
+    """One figure.  ``peers`` are others' figures in the same unit, ``parts`` what ours is made of."""
 
     name: str
     value: float
     unit: str
     peers: dict[str, float] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
+    parts: dict[str, float] = field(default_factory=dict)
 
     @property
     def ratios(self) -> dict[str, float]:
         """How many times as long each peer takes."""
-        return {peer: value / self.value for peer, value in self.peers.items() if self.value > 0}
+        return {peer: value / self.value if self.value else 0.0 for peer, value in self.peers.items()}
 
 
 def show(results: Sequence[Result]) -> None:
     """Print the table."""
     table = Table(title="midflight beside its peers", title_justify="left", show_lines=True)
-    for heading in ("what", "midflight", "peers", "target", ""):
+    for heading in ("what", "midflight", "peers, parts", "target", ""):
         table.add_column(heading, justify="right" if heading == "midflight" else "left")
     for result in results:
-        peers = "\n".join(
-            f"{peer} {_number(value)} ({value / result.value:.2f} ×)" for peer, value in result.peers.items()
-        )
+        peers = [f"{peer} {_number(value)} ({result.ratios[peer]:.2f} x)" for peer, value in result.peers.items()]
+        peers += [f"  {part} {_number(value)}" for part, value in result.parts.items()]
         targets = "\n".join(
             f"{target.what}: {target.sense} {_number(target.limit)}, found {_number(target.found)}"
             for target in result.targets
         )
         marks = "\n".join("[green]met[/]" if target.met else "[bold red]MISSED[/]" for target in result.targets)
-        table.add_row(result.name, f"{_number(result.value)} {result.unit}", peers, targets, marks)
+        table.add_row(result.name, f"{_number(result.value)} {result.unit}", "\n".join(peers), targets, marks)
     console = Console(width=None if Console().is_terminal else 150)
     console.print(table)
     targets_all = [target for result in results for target in result.targets]
@@ -68,7 +68,7 @@ def show(results: Sequence[Result]) -> None:
 
 
 def write(results: Sequence[Result], path: Path) -> None:
-    """Write ``{name: {value, unit, peers, ratios, targets}}``."""
+    """Write ``{name: {value, unit, peers, ratios, parts, targets}}``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     found = {
         result.name: {
@@ -76,6 +76,7 @@ def write(results: Sequence[Result], path: Path) -> None:
             "unit": result.unit,
             "peers": result.peers,
             "ratios": result.ratios,
+            "parts": result.parts,
             "targets": [
                 {
                     "what": target.what,

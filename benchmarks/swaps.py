@@ -71,9 +71,7 @@ def run(peers: Peers) -> Iterator[Result]:
     total, *plain = (statistics.median(times) for times in found.values())
     stages = {stage: statistics.median(times) for stage, times in swapping.stages.items()}
     code = stages.pop("code")
-    yield Result(
-        "swap of two ready libraries", total, "µs", targets=(Target("µs in all", total, 2000),), parts=stages
-    )
+    yield Result("swap of two ready libraries", total, "µs", targets=(Target("µs in all", total, 2000),), parts=stages)
     yield Result(
         "of it load + switch + retire",
         code,

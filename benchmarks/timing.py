@@ -24,41 +24,38 @@ def take_turns(measurements: Mapping[str, Callable[[], float]], rounds: int) -> 
     return dict(found)
 
 
-def calls(
-    functions: Mapping[str, tuple[Callable[[Any, Any], Any], Any, Any]], *, rounds: int, count: int
-) -> dict[str, float]:
-    """Return the nanoseconds of one call ``function(first, second)`` of each, without the loop around it.
+def loop(function: Callable[[Any, Any], Any], first: object, second: object) -> Callable[[int], int]:
+    """Return what calls ``function(first, second)`` so many times and tells the nanoseconds."""
+
+    def run(count: int) -> int:
+        start = perf_counter_ns()
+        for _ in repeat(None, count):
+            function(first, second)
+        return perf_counter_ns() - start
+
+    return run
+
+
+def calls(loops: Mapping[str, Callable[[int], int]], *, rounds: int, count: int) -> dict[str, float]:
+    """Return the nanoseconds of one turn of each loop, without what an empty loop costs.
 
     Each round takes the best of five short loops; the median of the rounds counts.
     """
 
-    def measure(function: Callable[[Any, Any], Any], first: object, second: object) -> Callable[[], float]:
-        return lambda: min(_loop(function, first, second, count) for _ in repeat(None, 5))
+    def measure(run: Callable[[int], int]) -> Callable[[], float]:
+        return lambda: min(run(count) for _ in repeat(None, 5)) / count
 
-    measurements = {name: measure(*call) for name, call in functions.items()}
-    measurements[""] = lambda: min(_empty_loop(count) for _ in repeat(None, 5))
-    medians = {name: statistics.median(times) for name, times in take_turns(measurements, rounds).items()}
+    found = take_turns({name: measure(run) for name, run in {**loops, "": _empty}.items()}, rounds)
+    medians = {name: statistics.median(times) for name, times in found.items()}
     overhead = medians.pop("")
     return {name: median - overhead for name, median in medians.items()}
 
 
-def percentile(values: list[int], share: float) -> int:
-    """Return the value below which ``share`` (0.999) of the values lie."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def _loop(function: Callable[[Any, Any], Any], first: object, second: object, count: int) -> float:
-    start = perf_counter_ns()
-    for _ in repeat(None, count):
-        function(first, second)
-    return (perf_counter_ns() - start) / count
-
-
-def _empty_loop(count: int) -> float:
+def _empty(count: int) -> int:
     start = perf_counter_ns()
     for _ in repeat(None, count):
         pass
-    return (perf_counter_ns() - start) / count
+    return perf_counter_ns() - start
 
 
 @contextmanager

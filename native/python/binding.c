@@ -17,7 +17,7 @@ static const KindName KINDS[] = {
     {"uint8", KIND_UINT8, 0, UINT8_MAX},
     {"uint16", KIND_UINT16, 0, UINT16_MAX},
     {"uint32", KIND_UINT32, 0, UINT32_MAX},
-    {"int64", KIND_INT64, 0, 0},
+    {"int64", KIND_INT64, INT64_MIN, INT64_MAX},
     {"uint64", KIND_UINT64, 0, 0},
     {"bool", KIND_BOOL, 0, 0},
     {"float32", KIND_FLOAT32, 0, 0},
@@ -25,6 +25,7 @@ static const KindName KINDS[] = {
     {"pointer", KIND_POINTER, 0, 0},
     {"callback", KIND_CALLBACK, 0, 0},
     {"string", KIND_STRING, 0, 0},
+    {"struct", KIND_STRUCT, 0, 0},
 };
 
 static const KindName *
@@ -43,14 +44,23 @@ find_kind(PyObject *name)
 static int
 read_param(Param *param, PyObject *tuple)
 {
-    PyObject *name, *kind, *type_name, *extra;
+    PyObject *name, *kind, *type_name, *extra, *target, *misfit;
     int item, constant;
     unsigned int item_size;
-    if (!PyArg_ParseTuple(tuple, "UUCIpUO", &name, &kind, &item, &item_size, &constant, &type_name, &extra)) {
+    if (!PyTuple_Check(tuple)) {
+        PyErr_SetString(PyExc_TypeError, "a parameter is described by a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(tuple, "UUCIpUOUO", &name, &kind, &item, &item_size, &constant, &type_name, &extra, &target,
+                          &misfit)) {
         return -1;
     }
     const KindName *found = find_kind(kind);
     if (found == NULL) {
+        return -1;
+    }
+    if (found->kind == KIND_VOID || found->kind == KIND_STRING) {
+        PyErr_Format(PyExc_ValueError, "no parameter is of the kind %R", kind);
         return -1;
     }
     *param = (Param){
@@ -63,6 +73,8 @@ read_param(Param *param, PyObject *tuple)
         .name = Py_NewRef(name),
         .type_name = Py_NewRef(type_name),
         .extra = Py_NewRef(extra),
+        .target = Py_NewRef(target),
+        .misfit = Py_NewRef(misfit),
     };
     return 0;
 }
@@ -97,7 +109,12 @@ read_params(Binding *self, PyObject *params)
         return -1;
     }
     self->params = PyMem_Calloc((size_t)count + 1, sizeof(Param));
-    for (Py_ssize_t i = 0; self->params != NULL && i < count; i++) {
+    if (self->params == NULL) {
+        Py_DECREF(items);
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
         if (read_param(&self->params[i], PySequence_Fast_GET_ITEM(items, i)) != 0) {
             Py_DECREF(items);
             return -1;
@@ -106,7 +123,22 @@ read_params(Binding *self, PyObject *params)
     }
     Py_DECREF(items);
     place_params(self);
-    return self->params != NULL ? 0 : -1;
+    return 0;
+}
+
+/* A struct by value needs somebody who can pass it. */
+static int
+check_structs(const Binding *self)
+{
+    bool structs = self->result == KIND_STRUCT;
+    for (Py_ssize_t i = 0; i < self->param_count; i++) {
+        structs |= self->params[i].kind == KIND_STRUCT;
+    }
+    if (structs && self->slow == NULL) {
+        PyErr_SetString(PyExc_ValueError, "a struct by value needs `slow`");
+        return -1;
+    }
+    return 0;
 }
 
 static PyObject *
@@ -119,12 +151,17 @@ static PyObject *
 binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"name", "address", "params", "result", "hold_gil", "slow", "unusable", "info", NULL};
-    PyObject *name, *params, *result_kind, *result_type, *result_extra;
+    PyObject *name, *params, *result_kind, *result_type, *result_extra, *result_target;
     PyObject *slow = NULL, *unusable = NULL, *info = NULL;
     unsigned long long address;
     int hold_gil = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UKO(UUO)|$pOOO", names, &name, &address, &params,
-                                     &result_kind, &result_type, &result_extra, &hold_gil, &slow, &unusable, &info)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UKO(UUOU)|$pOOO", names, &name, &address, &params,
+                                     &result_kind, &result_type, &result_extra, &result_target, &hold_gil, &slow,
+                                     &unusable, &info)) {
+        return NULL;
+    }
+    if (unusable != NULL && unusable != Py_None && !PyUnicode_Check(unusable)) {
+        PyErr_SetString(PyExc_TypeError, "unusable must be a str or None");
         return NULL;
     }
     const KindName *result = find_kind(result_kind);
@@ -138,10 +175,11 @@ binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self->name = Py_NewRef(name);
     self->result_type = Py_NewRef(result_type);
     self->result_extra = Py_NewRef(result_extra);
+    self->result_target = Py_NewRef(result_target);
     self->slow = optional(slow);
     self->unusable = optional(unusable);
     self->info = Py_NewRef(info != NULL ? info : Py_None);
-    if (read_params(self, params) != 0) {
+    if (read_params(self, params) != 0 || check_structs(self) != 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -158,6 +196,7 @@ binding_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->info);
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Py_VISIT(self->params[i].extra);
+        Py_VISIT(self->params[i].misfit);
     }
     return 0;
 }
@@ -172,6 +211,7 @@ binding_clear(PyObject *object)
     Py_CLEAR(self->info);
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Py_CLEAR(self->params[i].extra);
+        Py_CLEAR(self->params[i].misfit);
     }
     return 0;
 }
@@ -186,10 +226,12 @@ binding_dealloc(PyObject *object)
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Py_CLEAR(self->params[i].name);
         Py_CLEAR(self->params[i].type_name);
+        Py_CLEAR(self->params[i].target);
     }
     PyMem_Free(self->params);
     Py_CLEAR(self->name);
     Py_CLEAR(self->result_type);
+    Py_CLEAR(self->result_target);
     Py_CLEAR(self->unusable);
     type->tp_free(object);
     Py_DECREF(type);
@@ -226,6 +268,10 @@ binding_convert(PyObject *object, PyObject *arguments)
         return NULL;
     }
     Param param = self->params[index];
+    if (param.kind == KIND_STRUCT) {
+        PyErr_SetString(PyExc_ValueError, "a struct by value isn't converted");
+        return NULL;
+    }
     mf_registers registers;
     param.on_stack = false;
     param.index = 0;

@@ -29,7 +29,7 @@ convert_ready(void)
     return 0;
 }
 
-static int
+int
 wrong_type(const Param *param, PyObject *value, PyObject *function, const char *detail)
 {
     raise_error(errors.argument_type, function, "parameter %R is %U, and %s can't be passed to it%s%s", param->name,
@@ -39,11 +39,59 @@ wrong_type(const Param *param, PyObject *value, PyObject *function, const char *
 
 /* ---- numbers -------------------------------------------------------------------------------------------------------- */
 
+/* Which numbers fit a parameter, for people; "" where its type says all. */
+static PyObject *
+describe_range(const Param *param)
+{
+    switch ((Kind)param->kind) {
+    case KIND_BOOL: return PyUnicode_FromString(" (True or False)");
+    case KIND_FLOAT32:
+    case KIND_FLOAT64: return PyUnicode_FromString("");
+    case KIND_UINT64: return PyUnicode_FromFormat(" (0 to %llu)", (unsigned long long)UINT64_MAX);
+    default: return PyUnicode_FromFormat(" (%lld to %lld)", (long long)param->low, (long long)param->high);
+    }
+}
+
 static int
 out_of_range(const Param *param, PyObject *value, PyObject *function)
 {
-    raise_error(errors.argument_range, function, "parameter %R is %U, and %R doesn't fit it", param->name,
-                param->type_name, value);
+    PyObject *range = describe_range(param);
+    PyObject *shown = range != NULL ? PyObject_Repr(value) : NULL;
+    if (range != NULL && shown == NULL) {
+        PyErr_Clear(); /* Python refuses to write numbers of thousands of digits */
+        shown = PyUnicode_FromFormat("a number (%s) as big as that", Py_TYPE(value)->tp_name);
+    }
+    if (shown != NULL) {
+        raise_error(errors.argument_range, function, "parameter %R is %U%U, and %U doesn't fit it", param->name,
+                    param->type_name, range, shown);
+    }
+    Py_XDECREF(range);
+    Py_XDECREF(shown);
+    return -1;
+}
+
+/* Turns a TypeError of a value's own __index__ or __float__ (an array of several numbers, for example) into ours; its
+ * other exceptions stay as they are. */
+static int
+explain_number(const Param *param, PyObject *value, PyObject *function, const char *detail)
+{
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+        return -1;
+    }
+    PyObject *type, *cause, *traceback, *error;
+    PyErr_Fetch(&type, &cause, &traceback);
+    PyErr_NormalizeException(&type, &cause, &traceback);
+    wrong_type(param, value, function, detail);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (error != NULL) {
+        PyException_SetCause(error, cause); /* takes the cause over */
+    } else {
+        Py_XDECREF(cause);
+    }
+    PyErr_Restore(type, error, traceback);
     return -1;
 }
 
@@ -77,7 +125,7 @@ convert_integer(const Param *param, PyObject *value, PyObject *function, uint64_
     }
     PyObject *number = PyNumber_Index(value);
     if (number == NULL) {
-        return -1;
+        return explain_number(param, value, function, "an integer is expected");
     }
     int problem = store_long(param, number, value, function, out);
     Py_DECREF(number);
@@ -96,9 +144,14 @@ convert_bool(const Param *param, PyObject *value, PyObject *function, uint64_t *
         strcmp(Py_TYPE(value)->tp_name, "numpy.bool_") != 0) {
         return wrong_type(param, value, function, "True or False is expected");
     }
-    PyObject *number = PyIndex_Check(value) ? PyNumber_Index(value) : PyBool_FromLong(PyObject_IsTrue(value));
+    if (!PyIndex_Check(value)) {
+        int truth = PyObject_IsTrue(value);
+        *out = truth > 0;
+        return truth < 0 ? -1 : 0;
+    }
+    PyObject *number = PyNumber_Index(value);
     if (number == NULL) {
-        return -1;
+        return explain_number(param, value, function, "True or False is expected");
     }
     int overflow;
     long long wide = PyLong_AsLongLongAndOverflow(number, &overflow);
@@ -120,7 +173,7 @@ convert_floating(const Param *param, PyObject *value, PyObject *function, double
     double wide = PyFloat_AsDouble(value);
     if (wide == -1.0 && PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
-            return -1;
+            return explain_number(param, value, function, "a number is expected");
         }
         PyErr_Clear();
         return out_of_range(param, value, function);
@@ -190,18 +243,13 @@ is_bytes(char class, Py_ssize_t size)
     return size == 1 && (class == 'i' || class == 'u' || class == 'c');
 }
 
-/* Whether an array of (class, size) may be read as the parameter's items. */
+/* Whether an array of (class, size) may be read as the parameter's items, which are no structs. */
 static bool
 items_fit(const Param *param, char class, const Py_buffer *view)
 {
     char wanted = param->item;
     if (wanted == 'v') {
         return true;
-    }
-    if (wanted == 'r') {
-        /* Structured data, or plain bytes in whole structs. */
-        bool whole = param->item_size != 0 && view->len % (Py_ssize_t)param->item_size == 0 && view->len != 0;
-        return (class == 'r' && view->itemsize == (Py_ssize_t)param->item_size) || (is_bytes(class, view->itemsize) && whole);
     }
     if (param->item_size == 1 && (wanted == 'i' || wanted == 'u' || wanted == 'c')) {
         return is_bytes(class, view->itemsize);
@@ -210,7 +258,62 @@ items_fit(const Param *param, char class, const Py_buffer *view)
 }
 
 static int
-check_view(const Param *param, PyObject *value, PyObject *function, const Py_buffer *view)
+wrong_items(const Param *param, PyObject *value, PyObject *function, const Py_buffer *view)
+{
+    char detail[200];
+    snprintf(detail, sizeof detail, "its items have the format '%.60s' (%zd bytes each)",
+             view->format != NULL ? view->format : "B", view->itemsize);
+    return wrong_type(param, value, function, detail);
+}
+
+int
+check_target(const Param *param, PyObject *given, PyObject *value, PyObject *function)
+{
+    if (given == param->extra) {
+        return 0;
+    }
+    if (param->misfit == Py_None) {
+        return wrong_type(param, value, function, "what it points to isn't known");
+    }
+    PyObject *why = PyObject_CallFunctionObjArgs(param->misfit, given, NULL);
+    if (why == NULL) {
+        return -1;
+    }
+    int problem = 0;
+    if (why != Py_None) {
+        const char *text = PyUnicode_AsUTF8(why);
+        problem = text != NULL ? wrong_type(param, value, function, text) : -1;
+    }
+    Py_DECREF(why);
+    return problem;
+}
+
+/* Structs: plain bytes in whole structs, or structured items with the struct's own fields. */
+static int
+check_structs(const Param *param, PyObject *value, PyObject *function, const Py_buffer *view)
+{
+    char class = class_of_format(view->format);
+    Py_ssize_t size = (Py_ssize_t)param->item_size;
+    if (is_bytes(class, view->itemsize)) {
+        if (size != 0 && view->len != 0 && view->len % size == 0) {
+            return 0;
+        }
+        char detail[120];
+        snprintf(detail, sizeof detail, "%zd bytes aren't a whole number of structs of %zd", view->len, size);
+        return wrong_type(param, value, function, detail);
+    }
+    if (class != 'r' || view->itemsize != size) {
+        return wrong_items(param, value, function, view);
+    }
+    PyObject *format = PyUnicode_FromString(view->format);
+    int problem = format != NULL ? check_target(param, format, value, function) : -1;
+    Py_XDECREF(format);
+    return problem;
+}
+
+/* `known`: its class has been found to be the parameter's, so its items needn't be looked at. */
+static int
+check_view(const Param *param, PyObject *value, PyObject *function, const Py_buffer *view, bool known)
 {
     if (view->readonly && !param->constant) {
         return wrong_type(param, value, function,
@@ -221,25 +324,28 @@ check_view(const Param *param, PyObject *value, PyObject *function, const Py_buf
         return wrong_type(param, value, function,
                           "its items aren't contiguous in memory; pass a copy (numpy.ascontiguousarray)");
     }
-    if (!items_fit(param, class_of_format(view->format), view)) {
-        char detail[160];
-        snprintf(detail, sizeof detail, "its items have the format '%.60s' (%zd bytes each)",
-                 view->format != NULL ? view->format : "B", view->itemsize);
-        return wrong_type(param, value, function, detail);
+    if (known) {
+        return 0;
     }
-    return 0;
+    if (param->item == 'r') {
+        return check_structs(param, value, function, view);
+    }
+    return items_fit(param, class_of_format(view->format), view) ? 0 : wrong_items(param, value, function, view);
 }
 
 static int
-convert_buffer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
+convert_buffer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views, bool known)
 {
     Py_buffer *view = &views->view[views->count];
     if (PyObject_GetBuffer(value, view, PyBUF_RECORDS_RO) != 0) {
         PyErr_Clear();
-        return wrong_type(param, value, function, "it offers no memory that can be shared");
+        return wrong_type(param, value, function,
+                          strcmp(Py_TYPE(value)->tp_name, "CArgObject") == 0
+                              ? "pass the object itself, without ctypes.byref()"
+                              : "it offers no memory that can be shared");
     }
     views->count++; /* from here on it is released with the others */
-    if (check_view(param, value, function, view) != 0) {
+    if (check_view(param, value, function, view, known) != 0) {
         return -1;
     }
     *address = (uint64_t)(uintptr_t)view->buf;
@@ -267,26 +373,27 @@ convert_text(const Param *param, PyObject *value, PyObject *function, uint64_t *
     return 0;
 }
 
-/* Whether the pointer of a ctypes object points to what the parameter wants. */
-static bool
-target_fits(const Param *param, PyObject *value)
+/* Whether the pointer of a ctypes object points to what the parameter wants: 0, or -1 with an exception set. */
+static int
+check_pointed(const Param *param, PyObject *value, PyObject *function)
 {
     if (param->item == 'v') {
-        return true;
+        return 0;
     }
     PyObject *target = PyObject_GetAttrString((PyObject *)Py_TYPE(value), "_type_");
     if (target == NULL) {
         PyErr_Clear();
-        return false;
+        return wrong_type(param, value, function, "it points to a function");
     }
-    bool fits = target == param->extra;
-    if (!fits && PyUnicode_Check(target)) {
-        /* c_void_p goes anywhere, as in C; c_char_p to characters. */
-        fits = PyUnicode_CompareWithASCIIString(target, "P") == 0 ||
-               (PyUnicode_CompareWithASCIIString(target, "z") == 0 && param->item == 'c');
+    int problem = 0;
+    if (!PyUnicode_Check(target)) {
+        problem = check_target(param, target, value, function);
+    } else if (PyUnicode_CompareWithASCIIString(target, "P") != 0 && (param->item != 'c' || !param->constant)) {
+        /* c_void_p goes anywhere, as in C; c_char_p to characters that stay as they are: it may hold a bytes object. */
+        problem = wrong_type(param, value, function, "it points to characters that may not be written");
     }
     Py_DECREF(target);
-    return fits;
+    return problem;
 }
 
 /* A ctypes pointer: what it holds, not where it is itself. */
@@ -294,8 +401,8 @@ static int
 convert_ctypes_pointer(const Param *param, PyObject *value, PyObject *function, uint64_t *address)
 {
     Py_buffer view;
-    if (!target_fits(param, value)) {
-        return wrong_type(param, value, function, "it points to something else");
+    if (check_pointed(param, value, function) != 0) {
+        return -1;
     }
     if (PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) != 0) {
         return -1;
@@ -322,35 +429,37 @@ is_ctypes_pointer(PyObject *value)
     return pointer;
 }
 
-/* A struct made by ctypes: its class must be the parameter's, or (kept from before a swap) have the same name, size and
- * fields. */
-static int
-check_struct(const Param *param, PyObject *value, PyObject *function)
+/* The class of the items of a ctypes array, however many dimensions it has; of anything else its own class.  A new
+ * reference. */
+static PyObject *
+item_class(PyObject *value)
 {
-    if (param->item != 'r' || !PyType_Check(param->extra)) {
-        return 0;
+    PyObject *class = Py_NewRef((PyObject *)Py_TYPE(value));
+    while (class != NULL && PyType_IsSubtype((PyTypeObject *)class, ctypes_array)) {
+        Py_SETREF(class, PyObject_GetAttrString(class, "_type_"));
     }
-    PyObject *class = (PyObject *)Py_TYPE(value);
-    PyObject *element = NULL;
-    if (PyObject_TypeCheck(value, ctypes_array)) {
-        element = PyObject_GetAttrString(class, "_type_");
-        if (element == NULL) {
-            return -1;
-        }
-        class = element;
+    return class;
+}
+
+/* A struct, or an array of them, made by ctypes: its class must be the parameter's, or one with the same fields (kept
+ * from before a swap, or the user's own).  Plain bytes are looked at by their size. */
+static int
+convert_ctypes_struct(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
+{
+    PyObject *class = item_class(value);
+    if (class == NULL) {
+        return -1;
     }
-    int fits = class == param->extra;
-    if (!fits) {
-        PyObject *same = PyObject_CallMethod(param->extra, "_midflight_matches", "O", class);
-        fits = same != NULL ? PyObject_IsTrue(same) : -1;
-        if (same == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            PyErr_Clear();
-            fits = 0;
-        }
-        Py_XDECREF(same);
-    }
-    Py_XDECREF(element);
-    return fits > 0 ? 0 : fits < 0 ? -1 : wrong_type(param, value, function, "it is another struct, or has another layout");
+    bool known = !is_simple_ctype(class);
+    int problem = known ? check_target(param, class, value, function) : 0;
+    Py_DECREF(class);
+    return problem == 0 ? convert_buffer(param, value, function, address, views, known) : -1;
+}
+
+bool
+is_simple_ctype(PyObject *type)
+{
+    return PyType_Check(type) && PyType_IsSubtype((PyTypeObject *)type, ctypes_simple);
 }
 
 static int
@@ -395,15 +504,15 @@ convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_
     if (PyObject_TypeCheck(value, ctypes_data)) {
         if (PyObject_TypeCheck(value, ctypes_function) || is_ctypes_pointer(value)) {
             /* For `T **` the pointer object itself is the item that is pointed to. */
-            return param->item == 'p' ? convert_buffer(param, value, function, address, views)
+            return param->item == 'p' ? convert_buffer(param, value, function, address, views, false)
                                       : convert_ctypes_pointer(param, value, function, address);
         }
-        if (check_struct(param, value, function) != 0) {
-            return -1;
+        if (param->item == 'r') {
+            return convert_ctypes_struct(param, value, function, address, views);
         }
     }
     if (param->item == 'o') {
         return wrong_type(param, value, function, "only a pointer that the library gave, or None, is known to fit");
     }
-    return convert_buffer(param, value, function, address, views);
+    return convert_buffer(param, value, function, address, views, false);
 }

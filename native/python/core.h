@@ -35,6 +35,7 @@ typedef enum Kind {
     KIND_POINTER,
     KIND_CALLBACK, /* a parameter that is a pointer to a function */
     KIND_STRING,   /* a result that is a `const char *` */
+    KIND_STRUCT,   /* by value: only what `slow` calls can carry it */
 } Kind;
 
 /* The kind that a contract word names ("int32", see _core.pyi); -1 with ValueError set for another word. */
@@ -47,8 +48,10 @@ typedef struct Param {
     char item;        /* pointers: class of what it points to, see _core.pyi */
     uint16_t index;   /* of its register */
     uint32_t item_size; /* pointers: bytes; 0: unknown */
-    int64_t low, high; /* integers up to 32 bits */
+    int64_t low, high; /* integers; not of uint64 */
     PyObject *name, *type_name, *extra; /* owned */
+    PyObject *target; /* owned; pointers: what it points to, the same text for the same type */
+    PyObject *misfit; /* owned; pointers: says why a ctypes class or a buffer format isn't what it points to; or None */
 } Param;
 
 /* ---- objects --------------------------------------------------------------------------------------------------- */
@@ -64,7 +67,7 @@ typedef struct Binding {
     bool simple;       /* numbers only, all in registers */
     uint16_t stack_count;
     PyObject *name;    /* "module.function" */
-    PyObject *result_type, *result_extra;
+    PyObject *result_type, *result_extra, *result_target;
     PyObject *slow;     /* called with the arguments as they are, where registers don't serve; or NULL */
     PyObject *unusable; /* why it can't be called; or NULL */
     PyObject *info;     /* has __doc__ text and signature for people */
@@ -142,10 +145,20 @@ table_idle(const Table *table)
 /* In a fork's child: only this thread's calls exist. */
 void table_after_fork(void);
 
-PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *ctype);
+PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype);
 
-/* The address behind a Pointer if it may be passed as `type_name`, else -1 with an exception set. */
+/* The address behind a Pointer if it may be passed for `param`, else -1 with an exception set. */
 int pointer_address(PyObject *pointer, const Param *param, PyObject *function, uint64_t *address);
+
+/* Raises ArgumentTypeError: `value` can't be passed for `param`; `detail` says why, "" if that says all.  Returns -1. */
+int wrong_type(const Param *param, PyObject *value, PyObject *function, const char *detail);
+
+/* Whether what `given` (a ctypes class, or the format of a buffer) describes is what `param` points to: 0, or -1 with an
+ * exception set. */
+int check_target(const Param *param, PyObject *given, PyObject *value, PyObject *function);
+
+/* A ctypes class of numbers, as c_int is. */
+bool is_simple_ctype(PyObject *type);
 
 /* Buffers that are held during one call. */
 typedef struct Views {

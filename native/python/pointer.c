@@ -13,12 +13,12 @@ typedef struct Pointer {
     PyObject_HEAD
     uint64_t address; /* never 0: a null pointer is None */
     Table *table;     /* owned, and counted in its `pointers` */
-    PyObject *type_name, *ctype;
+    PyObject *type_name, *target, *ctype;
     PyObject *weakrefs;
 } Pointer;
 
 PyObject *
-pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *ctype)
+pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype)
 {
     if (address == 0) {
         Py_RETURN_NONE;
@@ -28,34 +28,27 @@ pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *ctyp
         self->address = address;
         self->table = (Table *)Py_NewRef((PyObject *)table);
         self->type_name = Py_NewRef(type_name);
+        self->target = Py_NewRef(target);
         self->ctype = Py_NewRef(ctype);
         table->pointers++;
     }
     return (PyObject *)self;
 }
 
-/* `const` says what a function may do, not what there is: it plays no part in whether two pointers fit. */
-static const char *
-without_const(const char *type_name)
-{
-    return strncmp(type_name, "const ", 6) == 0 ? type_name + 6 : type_name;
-}
-
-static bool
-same_type(PyObject *one, PyObject *other)
-{
-    const char *first = PyUnicode_AsUTF8(one), *second = PyUnicode_AsUTF8(other);
-    return first != NULL && second != NULL && strcmp(without_const(first), without_const(second)) == 0;
-}
-
 int
 pointer_address(PyObject *object, const Param *param, PyObject *function, uint64_t *address)
 {
     Pointer *self = (Pointer *)object;
-    bool untyped = param->item == 'v' || PyUnicode_CompareWithASCIIString(self->type_name, "void *") == 0;
-    if (!untyped && !same_type(self->type_name, param->type_name)) {
+    /* `const` says what a function may do, not what there is, and a `target` doesn't mention it. */
+    bool untyped = param->item == 'v' || PyUnicode_CompareWithASCIIString(self->target, "void") == 0;
+    if (!untyped && PyUnicode_Compare(self->target, param->target) != 0) {
         raise_error(errors.argument_type, function, "parameter %R is %U, and a pointer of type %U was given",
                     param->name, param->type_name, self->type_name);
+        return -1;
+    }
+    /* A struct may have got another layout since the version that the pointer comes from. */
+    if (!untyped && param->item == 'r' && self->ctype != Py_None &&
+        check_target(param, self->ctype, object, function) != 0) {
         return -1;
     }
     *address = self->address;
@@ -87,6 +80,7 @@ pointer_dealloc(PyObject *object)
     }
     Py_CLEAR(self->table);
     Py_CLEAR(self->type_name);
+    Py_CLEAR(self->target);
     Py_CLEAR(self->ctype);
     type->tp_free(object);
     Py_DECREF(type);
@@ -122,6 +116,17 @@ pointer_contents(PyObject *object, void *Py_UNUSED(closure))
     return view_at((Pointer *)object, ((Pointer *)object)->address);
 }
 
+/* c_char: its value would be bytes, but a `char` is a number here, as it is in C. */
+static bool
+is_char_ctype(PyObject *ctype)
+{
+    PyObject *code = is_simple_ctype(ctype) ? PyObject_GetAttrString(ctype, "_type_") : NULL;
+    bool is_char = code != NULL && PyUnicode_Check(code) && PyUnicode_CompareWithASCIIString(code, "c") == 0;
+    Py_XDECREF(code);
+    PyErr_Clear();
+    return is_char;
+}
+
 /* Numbers come as Python numbers, structs as views, as in ctypes. */
 static PyObject *
 pointer_item(PyObject *object, PyObject *index)
@@ -138,15 +143,17 @@ pointer_item(PyObject *object, PyObject *index)
     if (size == NULL) {
         return NULL;
     }
-    int64_t offset = (int64_t)position * PyLong_AsLong(size);
+    uint64_t place = self->address + (uint64_t)position * PyLong_AsUnsignedLongLong(size); /* wraps, as in C */
     Py_DECREF(size);
-    PyObject *view = view_at(self, self->address + (uint64_t)offset);
-    PyObject *value = view != NULL ? PyObject_GetAttrString(view, "value") : NULL;
-    if (value == NULL && view != NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
+    if (is_char_ctype(ctype)) {
+        return PyLong_FromLong(*(const char *)(uintptr_t)place);
+    }
+    PyObject *view = view_at(self, place);
+    if (view == NULL || !is_simple_ctype(ctype)) {
         return view;
     }
-    Py_XDECREF(view);
+    PyObject *value = PyObject_GetAttrString(view, "value");
+    Py_DECREF(view);
     return value;
 }
 
@@ -154,8 +161,9 @@ static PyObject *
 pointer_string(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     Pointer *self = (Pointer *)object;
-    const char *name = PyUnicode_AsUTF8(self->type_name);
-    if (name == NULL || strstr(name, "char *") == NULL) {
+    if (PyUnicode_CompareWithASCIIString(self->target, "char") != 0 &&
+        PyUnicode_CompareWithASCIIString(self->target, "int8") != 0 &&
+        PyUnicode_CompareWithASCIIString(self->target, "uint8") != 0) {
         raise_error(errors.unsupported, NULL, "a %U doesn't point to text", self->type_name);
         return NULL;
     }

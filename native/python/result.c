@@ -46,11 +46,14 @@ result_from_integer(const Binding *binding, Table *table, uint64_t value)
     case KIND_UINT64: return from_enum(binding, PyLong_FromUnsignedLongLong(value));
     case KIND_STRING: return from_string(value);
     case KIND_POINTER:
-    case KIND_CALLBACK: return pointer_new(table, (uintptr_t)value, binding->result_type, binding->result_extra);
+    case KIND_CALLBACK:
+        return pointer_new(table, (uintptr_t)value, binding->result_type, binding->result_target,
+                           binding->result_extra);
     case KIND_FLOAT32:
-    case KIND_FLOAT64: break;
+    case KIND_FLOAT64:
+    case KIND_STRUCT: break;
     }
-    PyErr_SetString(PyExc_SystemError, "a floating result in an integer register");
+    PyErr_SetString(PyExc_ValueError, "this result is no integer and no address");
     return NULL;
 }
 

@@ -31,9 +31,7 @@ def call(artifact: Artifact, name: str, *arguments: int) -> int:
 
 
 def sections(artifact: Artifact) -> str:
-    return subprocess.run(
-        ["readelf", "-SWs", str(artifact.path)], check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run(["readelf", "-SWs", str(artifact.path)], check=True, capture_output=True, text=True).stdout
 
 
 def there(described: Source) -> set[Path]:

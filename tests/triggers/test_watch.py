@@ -262,7 +262,9 @@ def test_what_is_no_module_of_ours() -> None:
 
 
 def test_a_process_that_watches_can_end(source: Path) -> None:
-    code = f"import midflight; m = midflight.load({str(source)!r}); w = midflight.watch(m); w.wait_ready(); print('end')"
+    code = (
+        f"import midflight; m = midflight.load({str(source)!r})\nw = midflight.watch(m); w.wait_ready(); print('end')"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=WAIT)
     assert (done.stdout, done.stderr) == ("end\n", "")
 

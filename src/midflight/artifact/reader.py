@@ -22,7 +22,7 @@ from midflight._errors import InterfaceError
 from midflight.artifact import dwarf
 from midflight.artifact.elf import Elf, exported_symbols
 from midflight.artifact.interface import Interface  # noqa: TC001 - msgspec reads the annotation
-from midflight.artifact.type_table import parts_of
+from midflight.artifact.type_table import has_cycle, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -107,6 +107,8 @@ def _is_header(text: str) -> bool:
 
 
 def _path(sha256: str) -> Path:
+    if not sha256.isalnum():
+        raise ValueError(f"{sha256!r} is no SHA-256")
     return cache_directory() / "interfaces" / f"{sha256}.msgpack"
 
 
@@ -136,11 +138,11 @@ def _store(sha256: str, interface: Interface) -> None:
 
 
 def _is_sound(interface: Interface) -> bool:
-    """Tell whether all type numbers of an entry from the disk lead somewhere."""
+    """Tell whether all type numbers of an entry from the disk lead somewhere, and no type contains itself."""
     count = len(interface.types)
     used = [function.result for function in interface.functions]
     used += [param.type for function in interface.functions for param in function.params]
     used += [variable.type for variable in interface.variables]
     for found in interface.types:
         used += parts_of(found)
-    return count > 0 and all(0 <= number < count for number in used)
+    return count > 0 and all(0 <= number < count for number in used) and not has_cycle(interface.types)

@@ -38,6 +38,9 @@ def lay_out(made: Any, record: Record, members: list[Member]) -> None:
 def _natural(record: Record, members: list[Member]) -> list[tuple[Any, ...]] | None:
     if not members and record.size:
         return None
+    # ctypes reports the right place of a bit-field of bool, and writes to another.
+    if any(member.bits is not None and member.type is ctypes.c_bool for member in members):
+        return None
     return [_field(member) for member in members]
 
 

@@ -23,6 +23,8 @@ from midflight.artifact.interface import (
 from midflight.artifact.layout import align_of, size_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from midflight.artifact.interface import Field, Type, TypeId
 
 DEEPEST = 64
@@ -94,25 +96,11 @@ class TypeTable:
 
     def finish(self) -> tuple[Type, ...]:
         """Cut records that would contain themselves, fill in alignments, and return the types."""
-        state = [0] * len(self.types)  # 0: not seen, 1: being walked, 2: done
-        for start in range(len(self.types)):
-            if state[start]:
-                continue
-            state[start] = 1
-            stack = [(start, iter(_contained(self.types[start])))]
-            while stack:
-                current, rest = stack[-1]
-                inner = next(rest, None)
-                if inner is None:
-                    state[current] = 2
-                    self._align(current)
-                    stack.pop()
-                elif state[inner] == 1:
-                    self._cut(current)
-                    stack[-1] = (current, iter(()))
-                elif not state[inner]:
-                    state[inner] = 1
-                    stack.append((inner, iter(_contained(self.types[inner]))))
+        for type_id, closes_cycle in _inside_out(self.types):
+            if closes_cycle:
+                self._cut(type_id)
+            else:
+                self._align(type_id)
         return tuple(self.types)
 
     def _cut(self, type_id: TypeId) -> None:
@@ -139,6 +127,38 @@ class TypeTable:
             for field in record.fields
             if field.bit_size is None
         )
+
+
+def has_cycle(types: Sequence[Type]) -> bool:
+    """Tell whether some type contains itself or is a typedef of itself."""
+    return any(closes_cycle for _, closes_cycle in _inside_out(types))
+
+
+def _inside_out(types: Sequence[Type]) -> Iterator[tuple[TypeId, bool]]:
+    """Go through the types, each one after those that it contains.
+
+    A type of which a part is one that contains it comes twice: with True, when that is found (the caller may replace
+    it then), and at its turn.
+    """
+    state = [0] * len(types)  # 0: not seen, 1: being walked, 2: done
+    for start in range(len(types)):
+        if state[start]:
+            continue
+        state[start] = 1
+        stack = [(start, iter(_contained(types[start])))]
+        while stack:
+            current, rest = stack[-1]
+            inner = next(rest, None)
+            if inner is None:
+                state[current] = 2
+                stack.pop()
+                yield current, False
+            elif state[inner] == 1 or len(stack) > DEEPEST:
+                yield current, True
+                stack[-1] = (current, iter(()))
+            elif not state[inner]:
+                state[inner] = 1
+                stack.append((inner, iter(_contained(types[inner]))))
 
 
 def parts_of(found: Type) -> tuple[TypeId, ...]:

@@ -32,7 +32,7 @@ _NAMES: dict[Language, tuple[str, ...]] = {
 }
 _ZIGLANG: dict[Language, tuple[str, ...]] = {"c": ("cc",), "c++": ("c++",), "zig": ()}
 _TITLES: dict[Language, str] = {"c": "C", "c++": "C++", "rust": "Rust", "cargo": "Rust (cargo)", "zig": "Zig"}
-_TODO: dict[Language, str] = {
+_ADVICE: dict[Language, str] = {
     "c": "install a C compiler, set CC, or pip install 'midflight[zig]'",
     "c++": "install a C++ compiler, set CXX, or pip install 'midflight[zig]'",
     "rust": "install Rust, or set RUSTC",
@@ -88,7 +88,7 @@ def _command(language: Language, subject: str) -> tuple[str, ...]:
     if language in _ZIGLANG and importlib.util.find_spec("ziglang") is not None:
         return (sys.executable, "-m", "ziglang", *_ZIGLANG[language])
     what = f"no {_TITLES[language]} compiler was found"
-    raise CompilerNotFoundError(what, subject=subject, todo=_TODO[language])
+    raise CompilerNotFoundError(what, subject=subject, todo=_ADVICE[language])
 
 
 def _from_variable(variable: str, value: str, subject: str) -> tuple[str, ...]:
@@ -135,10 +135,10 @@ def _ask(command: tuple[str, ...], language: Language, state: _State, cwd: Path,
         outcome = process.run([*command, _VERSION[language]], cwd=cwd)
     except BuildError as error:
         what = f"the compiler {shlex.join(command)} can't be started"
-        raise CompilerNotFoundError(what, subject=subject, todo=_TODO[language]) from error
+        raise CompilerNotFoundError(what, subject=subject, todo=_ADVICE[language]) from error
     if outcome.status != 0:
         what = f"the compiler {shlex.join(command)} {outcome.ending()} when asked for its version"
-        raise CompilerNotFoundError(what, subject=subject, todo=_TODO[language])
+        raise CompilerNotFoundError(what, subject=subject, todo=_ADVICE[language])
     programs = "\n".join(entry[0] for entry in state)
     return Compiler(command, f"{shlex.join(command)}\n{programs}\n{outcome.output}", _family(language, outcome.output))
 

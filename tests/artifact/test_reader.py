@@ -1,0 +1,100 @@
+"""Would catch a cache that gives a wrong or damaged interface, or that reads the same library twice."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+
+from midflight.artifact import dwarf, reader
+from midflight.artifact.interface import Param, Typedef
+from midflight.artifact.reader import read_interface
+
+SOURCE = "struct s { int a; struct s *next; }; enum e { A }; int f(struct s *p, enum e e) { static int n; return p->a + n++; }"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIDFLIGHT_CACHE_DIR", str(tmp_path / "cache"))
+    reader.forget()
+    yield tmp_path / "cache" / "interfaces"
+    reader.forget()
+
+
+@pytest.fixture
+def library(compile_library):
+    data = compile_library(SOURCE)
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def no_reading(_):
+    pytest.fail("the library was read again")
+
+
+def test_read_once(cache, library, monkeypatch):
+    data, sha256 = library
+    first = read_interface(data, sha256=sha256)
+    assert first == dwarf.read(data)
+    monkeypatch.setattr(dwarf, "read", no_reading)
+    assert read_interface(data, sha256=sha256) is first
+    reader.forget()
+    assert read_interface(data, sha256=sha256) == first
+    assert [path.name for path in cache.iterdir()] == [f"{sha256}.msgpack"]
+
+
+def altered(entry):
+    """An entry whose interface refers to a type that isn't there."""
+    function = msgspec.structs.replace(entry.interface.functions[0], params=(Param("p", 9999),))
+    return msgspec.structs.replace(entry, interface=msgspec.structs.replace(entry.interface, functions=(function,)))
+
+
+def looped(entry):
+    """An entry with a typedef that leads back to itself."""
+    types = (*entry.interface.types, Typedef("t", len(entry.interface.types)))
+    return msgspec.structs.replace(entry, interface=msgspec.structs.replace(entry.interface, types=types))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: b"",
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: b"\xff" * 100,
+        lambda raw: msgspec.msgpack.encode({"format": reader.FORMAT}),
+        lambda raw: msgspec.msgpack.encode(msgspec.structs.replace(reader._decoder.decode(raw), format=reader.FORMAT + 1)),
+        lambda raw: msgspec.msgpack.encode(msgspec.structs.replace(reader._decoder.decode(raw), sha256="0" * 64)),
+        lambda raw: msgspec.msgpack.encode(altered(reader._decoder.decode(raw))),
+        lambda raw: msgspec.msgpack.encode(looped(reader._decoder.decode(raw))),
+    ],
+)
+def test_damaged_entries_are_rewritten(cache, library, damage):
+    data, sha256 = library
+    expected = read_interface(data, sha256=sha256)
+    path = cache / f"{sha256}.msgpack"
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    reader.forget()
+    assert read_interface(data, sha256=sha256) == expected
+    assert path.read_bytes() == good
+
+
+def test_a_cache_that_cannot_be_written(cache, library):
+    data, sha256 = library
+    cache.parent.mkdir()
+    cache.write_text("in the way")
+    assert read_interface(data, sha256=sha256).functions[0].name == "f"
+
+
+def test_memory_is_bounded(cache, library):
+    data, _ = library
+    for number in range(reader._REMEMBERED + 5):
+        read_interface(data, sha256=f"{number:064x}")
+    assert len(reader._remembered) == reader._REMEMBERED
+
+
+def test_what_is_declared_wins(cache, library):
+    data, sha256 = library
+    interface = read_interface(data, sha256=sha256, declared="int f(void *p, int e);")
+    assert interface.origin == "declared"
+    assert read_interface(data, sha256=sha256).origin == "dwarf"
