@@ -30,6 +30,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	scripts/lint_c $(BIN)/python
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -194,7 +194,7 @@ int
 convert_number(const Param *param, PyObject *value, PyObject *function, mf_registers *registers, uint64_t *stack)
 {
     if (param->kind == KIND_FLOAT32 || param->kind == KIND_FLOAT64) {
-        double floating;
+        double floating = 0;
         if (convert_floating(param, value, function, &floating) != 0) {
             return -1;
         }
