@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import midflight
 from benchmarks import timing
 from benchmarks.results import Result, Target
-from midflight.triggers.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,7 @@ class _Saver:
         self._module = midflight.load(path)
         self._swapped = threading.Event()
         self._unsubscribe = midflight.subscribe(self._on_event)
-        self._watcher = watch(self._module)
+        self._watcher = midflight.watch(self._module)
         self._watcher.wait_ready()
 
     def run(self) -> float:

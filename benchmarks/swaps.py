@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import shutil
 import statistics
@@ -23,61 +22,42 @@ if TYPE_CHECKING:
 
     from benchmarks.peers import Peers
 
-_ROUNDS, _COUNT = 21, 50
+_SWAPS = 1500
 _CODE_STAGES = ("load", "switch", "retire")
-
-
-class _Swapping:
-    """Swaps a module between two libraries."""
-
-    def __init__(self, peers: Peers) -> None:
-        first, second = peers.versions()
-        self.module = midflight.load(first)
-        self.stages: defaultdict[str, list[float]] = defaultdict(list)
-        self._next = itertools.cycle((second, first))
-        self.run()
-        self.run()
-        self.stages.clear()
-
-    def run(self) -> float:
-        """Return the median of the microseconds that swaps took."""
-        totals = []
-        for _ in range(_COUNT):
-            library = next(self._next)
-            start = perf_counter_ns()
-            report = midflight.swap(self.module, library)
-            totals.append((perf_counter_ns() - start) / 1e3)
-            self.stages["code"].append(sum(report.stages[stage] for stage in _CODE_STAGES) * 1e6)
-            for stage, seconds in report.stages.items():
-                self.stages[stage].append(seconds * 1e6)
-        return statistics.median(totals)
+_SYMBOL = "add"
 
 
 def run(peers: Peers) -> Iterator[Result]:
-    """Measure swaps and plain reloads in turns."""
-    swapping = _Swapping(peers)
-    copy = _beside(Path(midflight.versions(swapping.module)[-1].path), peers.versions()[0])
+    """Measure swaps and plain reloads in turns: one of each, so that both find the same caches."""
+    first, second = peers.versions()
+    module = midflight.load(first)
+    copy = _beside(Path(midflight.versions(module)[-1].path), first)
+    found: defaultdict[str, list[float]] = defaultdict(list)
     try:
-        found = timing.take_turns(
-            {
-                "swap": swapping.run,
-                "in this process": lambda: _reload_here(peers, copy),
-                "in a program of its own": lambda: _reload_there(peers, copy),
-            },
-            _ROUNDS,
-        )
+        plain, program = _Plain(peers, copy), _program(peers, copy)
+        for library in (second, first):
+            midflight.swap(module, library)  # from here on both are inspected
+        with timing.no_collection():
+            for number in range(_SWAPS):
+                start = perf_counter_ns()
+                report = midflight.swap(module, first if number % 2 else second)
+                found["swap"].append((perf_counter_ns() - start) / 1e3)
+                for stage, seconds in report.stages.items():
+                    found[stage].append(seconds * 1e6)
+                found["code"].append(sum(report.stages[stage] for stage in _CODE_STAGES) * 1e6)
+                found["plain"].append(plain.reload())
     finally:
         shutil.rmtree(copy.parent)
-    total, *plain = (statistics.median(times) for times in found.values())
-    stages = {stage: statistics.median(times) for stage, times in swapping.stages.items()}
-    code = stages.pop("code")
-    yield Result("swap of two ready libraries", total, "µs", targets=(Target("µs in all", total, 2000),), parts=stages)
+        midflight.unload(module)
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    total, code, reload = medians.pop("swap"), medians.pop("code"), medians.pop("plain")
+    yield Result("swap of two ready libraries", total, "µs", {}, (Target("µs in all", total, 2000),), medians)
     yield Result(
         "of it load + switch + retire",
         code,
         "µs",
-        dict(zip(("dlopen + dlsym + dlclose, same process", "the same, a C program"), plain, strict=True)),
-        (Target("times the plain reload in this process", code / plain[0], 3),),
+        {"dlopen + dlsym + dlclose": reload, "the same on and on, in a C program": program},
+        (Target("times dlopen + dlsym + dlclose", code / reload, 3),),
     )
 
 
@@ -87,16 +67,24 @@ def _beside(private: Path, library: Path) -> Path:
     return Path(shutil.copy(library, directory))
 
 
-def _reload_here(peers: Peers, library: Path) -> float:
-    found = (ctypes.c_long * _COUNT)()
-    reload = ctypes.PyDLL(str(peers.directory / "libreload.so")).reload
-    if reload(os.fsencode(library), b"add", found, ctypes.c_long(_COUNT)) != 0:
-        message = f"{library} can't be opened"
-        raise SystemExit(message)
-    return statistics.median(found) / 1e3
+class _Plain:
+    """Reloads by the system's own calls, in this process."""
+
+    def __init__(self, peers: Peers, library: Path) -> None:
+        self._function = ctypes.PyDLL(str(peers.directory / "libreload.so")).reload
+        self._found = (ctypes.c_long * 1)()
+        self._arguments = (os.fsencode(library), _SYMBOL.encode(), self._found, ctypes.c_long(1))
+
+    def reload(self) -> float:
+        """Return the microseconds of one reload."""
+        if self._function(*self._arguments) != 0:
+            message = f"{self._arguments[0]!r} can't be opened"
+            raise SystemExit(message)
+        return self._found[0] / 1e3
 
 
-def _reload_there(peers: Peers, library: Path) -> float:
-    program = str(peers.directory / "reload_program")
-    done = subprocess.run((program, str(library), "add", str(_COUNT)), check=True, capture_output=True, text=True)
+def _program(peers: Peers, library: Path) -> float:
+    """Return the microseconds of one reload in a program that does nothing else."""
+    command = (str(peers.directory / "reload_program"), str(library), _SYMBOL, str(_SWAPS))
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return statistics.median(map(int, done.stdout.split())) / 1e3

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def take_turns(measurements: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Measure A, B, C, A, B, C …; return what each found, round by round."""
     found: defaultdict[str, list[float]] = defaultdict(list)
-    with _no_collection():
+    with no_collection():
         for _ in range(rounds):
             for name, measure in measurements.items():
                 found[name].append(measure())
@@ -59,7 +59,8 @@ def _empty(count: int) -> int:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
+    """Leave the garbage collector out."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()

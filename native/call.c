@@ -11,6 +11,9 @@
 #include <string.h>
 #include <unwind.h>
 
+_Thread_local mf_through *mf_through_innermost
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 #if defined(__x86_64__)
 __asm__(
     ".text\n"
@@ -84,6 +87,41 @@ __asm__(
     "  .cfi_endproc\n"
     ".size mf_call_integer, .-mf_call_integer\n");
 
+/* The arguments stay where they are, also those on the stack: the return address goes elsewhere meanwhile, and the
+ * function's own takes its place.  The escapes say where it and %rbx are kept: at %rbx + 16 and %rbx + 24. */
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl mf_call_through\n"
+    ".hidden mf_call_through\n"
+    ".type mf_call_through, @function\n"
+    "mf_call_through:\n"
+    "  .cfi_startproc\n"
+    "  .cfi_personality 0x1b, mf_personality_through\n"
+    "  mov mf_through_innermost@gottpoff(%rip), %r11\n"
+    "  mov %fs:(%r11), %r11\n"
+    "  pop %r10\n"
+    "  .cfi_def_cfa_offset 0\n"
+    "  mov %r10, 16(%r11)\n"
+    "  mov %rbx, 24(%r11)\n"
+    "  mov %r11, %rbx\n"
+    "  .cfi_escape 0x10, 0x10, 0x02, 0x73, 0x10\n"
+    "  .cfi_escape 0x10, 0x03, 0x02, 0x73, 0x18\n"
+    "  call *(%rbx)\n"
+    "1:\n"
+    "  mov 16(%rbx), %r11\n"
+    "  mov 24(%rbx), %rbx\n"
+    "  push %r11\n"
+    "  ret\n"
+    ".globl mf_through_landing\n"
+    ".hidden mf_through_landing\n"
+    "mf_through_landing:\n"
+    "  mov %rax, 8(%rbx)\n" /* exception */
+    "  xor %eax, %eax\n"
+    "  jmp 1b\n"
+    "  .cfi_endproc\n"
+    ".size mf_call_through, .-mf_call_through\n");
+
 _Static_assert(offsetof(mf_registers, doubles) == 48 && offsetof(mf_registers, stack) == 112 &&
                    offsetof(mf_registers, stack_count) == 120 && offsetof(mf_registers, exception) == 128,
                "the assembly above knows this layout");
@@ -153,12 +191,49 @@ __asm__(
     "  .cfi_endproc\n"
     ".size mf_call_integer, .-mf_call_integer\n");
 
+/* The arguments stay where they are; x30 and x19 are kept at x19 + 16 and x19 + 24, as the escapes say. */
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl mf_call_through\n"
+    ".hidden mf_call_through\n"
+    ".type mf_call_through, %function\n"
+    "mf_call_through:\n"
+    "  .cfi_startproc\n"
+    "  .cfi_personality 0x1b, mf_personality_through\n"
+    "  adrp x9, :gottprel:mf_through_innermost\n"
+    "  ldr x9, [x9, #:gottprel_lo12:mf_through_innermost]\n"
+    "  mrs x10, tpidr_el0\n"
+    "  ldr x9, [x10, x9]\n"
+    "  stp x30, x19, [x9, #16]\n"
+    "  mov x19, x9\n"
+    "  .cfi_escape 0x10, 0x1e, 0x02, 0x83, 0x10\n"
+    "  .cfi_escape 0x10, 0x13, 0x02, 0x83, 0x18\n"
+    "  ldr x16, [x19]\n"
+    "  blr x16\n"
+    "1:\n"
+    "  mov x9, x19\n"
+    "  ldp x30, x19, [x9, #16]\n"
+    "  ret\n"
+    ".globl mf_through_landing\n"
+    ".hidden mf_through_landing\n"
+    "mf_through_landing:\n"
+    "  str x0, [x19, #8]\n" /* exception */
+    "  mov x0, #0\n"
+    "  b 1b\n"
+    "  .cfi_endproc\n"
+    ".size mf_call_through, .-mf_call_through\n");
+
 _Static_assert(offsetof(mf_registers, doubles) == 64 && offsetof(mf_registers, stack) == 128 &&
                    offsetof(mf_registers, stack_count) == 136 && offsetof(mf_registers, exception) == 144,
                "the assembly above knows this layout");
 #endif
 
-extern const char mf_call_landing[];
+_Static_assert(offsetof(mf_through, function) == 0 && offsetof(mf_through, exception) == 8 &&
+                   offsetof(mf_through, kept) == 16,
+               "the assembly above knows this layout");
+
+extern const char mf_call_landing[], mf_through_landing[];
 
 /* "GNUCC++" and a last byte: 0 for an exception, 1 for one that std::rethrow_exception threw again. */
 static const uint64_t GNU_CXX = 0x474e5543432b2b00;
@@ -191,10 +266,9 @@ find_unwinder(void)
     return found;
 }
 
-/* Called by the unwinder when an exception passes the trampoline. */
-__attribute__((visibility("hidden"))) _Unwind_Reason_Code
-mf_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class exception_class,
-               struct _Unwind_Exception *exception, struct _Unwind_Context *context)
+static _Unwind_Reason_Code
+stop_at(const char *landing, int version, _Unwind_Action actions, _Unwind_Exception_Class exception_class,
+        struct _Unwind_Exception *exception, struct _Unwind_Context *context)
 {
     if (version != 1) {
         return _URC_FATAL_PHASE1_ERROR;
@@ -211,8 +285,24 @@ mf_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class exce
         return _URC_HANDLER_FOUND;
     }
     use.set_register(context, 0, (_Unwind_Word)(uintptr_t)exception); /* rax or x0 */
-    use.set_ip(context, (_Unwind_Ptr)(uintptr_t)mf_call_landing);
+    use.set_ip(context, (_Unwind_Ptr)(uintptr_t)landing);
     return _URC_INSTALL_CONTEXT;
+}
+
+/* Called by the unwinder when an exception passes the trampoline. */
+__attribute__((visibility("hidden"))) _Unwind_Reason_Code
+mf_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class exception_class,
+               struct _Unwind_Exception *exception, struct _Unwind_Context *context)
+{
+    return stop_at(mf_call_landing, version, actions, exception_class, exception, context);
+}
+
+/* The same for mf_call_through. */
+__attribute__((visibility("hidden"))) _Unwind_Reason_Code
+mf_personality_through(int version, _Unwind_Action actions, _Unwind_Exception_Class exception_class,
+                       struct _Unwind_Exception *exception, struct _Unwind_Context *context)
+{
+    return stop_at(mf_through_landing, version, actions, exception_class, exception, context);
 }
 
 /* The C++ runtime's own functions, if it is loaded as a shared library (its copy in a library that was linked with

@@ -37,6 +37,21 @@ typedef struct mf_registers {
 uint64_t mf_call_integer(mf_registers *registers, uintptr_t function);
 double mf_call_double(mf_registers *registers, uintptr_t function);
 
+/* A call that somebody else makes (ctypes, for a struct by value), with the same landing pad for C++ exceptions: he calls
+ * mf_call_through with the arguments of the function, and this thread's innermost mf_through says which function it is.
+ * The layout is known to the assembly in call.c. */
+typedef struct mf_through {
+    uintptr_t function;
+    void *exception;           /* set to NULL before a call; after it: a C++ exception that left the function */
+    uintptr_t kept[2];         /* the caller's return address, and a register of his */
+    struct mf_through *outer;
+} mf_through;
+
+extern _Thread_local mf_through *mf_through_innermost
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+void mf_call_through(void) __attribute__((visibility("hidden")));
+
 /* What a C++ exception says of itself. */
 typedef struct mf_exception_text {
     char type_name[256]; /* mangled, as std::type_info::name() gives it */

@@ -16,6 +16,7 @@ import collections
 import itertools
 import json
 import random
+import signal
 import sys
 import time
 from typing import Any, Final, cast
@@ -211,6 +212,7 @@ async def main() -> None:
     parser.add_argument("clients", type=int)
     parser.add_argument("rate", type=float, help="requests a second of each client")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the demo ends this process
 
     crowd = Crowd(options.rate)
     bots = [await _join(crowd, number, options.port) for number in range(options.clients)]

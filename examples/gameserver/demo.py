@@ -112,8 +112,9 @@ async def play(chosen: argparse.Namespace, directory: Path, teller: Teller) -> R
     """Run the whole demo."""
     workshop = Workshop(directory)
     workshop.save(1)
+    teller.say(f"building {workshop.source.name}")
     rules = midflight.load(workshop.source)
-    teller.say(f"built and loaded {workshop.source.name}: {rules.__name__}, version 1")
+    teller.say("rules 1, the open field: version 1")
 
     server = GameServer(rules, World(rules, chosen.clients), frozenset({1}))
     deployment = Deployment(rules, server, workshop, number=1)
@@ -163,6 +164,8 @@ def main() -> int:
     """Play, and show the scoreboard."""
     # Refusals are a part of the story here, told by the teller; without this the log would tell them too.
     logging.getLogger("midflight").addHandler(logging.NullHandler())
+    # Swaps do their work in a thread beside the server's.  A shorter turn lets the server answer sooner.
+    sys.setswitchinterval(0.0005)
     console = Console(highlight=False)
     teller = Teller(console)
     with tempfile.TemporaryDirectory(prefix="midflight-demo-") as directory:
@@ -171,6 +174,8 @@ def main() -> int:
         except midflight.MidflightError as error:
             console.print(Text(str(error), style="red"))
             return 1
+        except KeyboardInterrupt:
+            return 130
     return 0 if show(console, result) else 1
 
 

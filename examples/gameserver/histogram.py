@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _FINE = 5
 """Each power of two is divided into 2 ** _FINE steps."""
 
@@ -23,7 +25,7 @@ class Histogram:
 
     def percentile(self, share: float) -> float:
         """Return the duration, in seconds, that ``share`` (0 to 1) of the counted ones don't exceed."""
-        left = share * len(self)
+        left = math.ceil(round(share * len(self), 6))
         for step in sorted(self.counts):
             left -= self.counts[step]
             if left <= 0:

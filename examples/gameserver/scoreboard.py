@@ -64,17 +64,17 @@ class Result:
     def failures(self) -> Iterator[str]:
         """Tell what went wrong, one line each; nothing if all is well."""
         if self.lost:
-            yield f"{self.lost} calls were lost"
+            yield f"calls lost: {self.lost}"
         if self.dropped:
-            yield f"{self.dropped} clients were dropped"
+            yield f"clients dropped: {self.dropped}"
         if self.mixed_up:
-            yield f"{self.mixed_up} answers were mixed up: {self.server.stale} of rules that weren't current"
+            yield f"answers mixed up: {self.mixed_up}, {self.server.stale} of them of rules that weren't current"
         yield from self.bots["complaints"]
         for outcome in self.deployment.outcomes:
             if not outcome.as_planned:
                 yield f"{outcome.title}: {_first_line(outcome.error) if outcome.error else 'was not refused'}"
         if self.still_mapped > 1:
-            yield f"{self.still_mapped} versions are still mapped instead of 1"
+            yield f"versions still mapped: {self.still_mapped} instead of 1"
         for version in self.deployment.versions[:-1]:
             if version.status != "unloaded":
                 yield f"{version!r} should be unloaded"
@@ -126,7 +126,7 @@ def _latencies(result: Result) -> Table:
     for heading in ("p50", "p99", "p99.9", "samples"):
         table.add_column(heading, justify="right", header_style="cyan", no_wrap=True)
     phases = ((CALM, "without swapping"), (STORM, "while swapping"))
-    for title, found in (("request to reply", result.bots["latencies"]), ("one call", result.server.latencies)):
+    for title, found in (("a reply", result.bots["latencies"]), ("a call", result.server.latencies)):
         for phase, label in phases:
             if phase in found:
                 table.add_row(f"{title}, {label}", *_percentiles(found[phase]), f"{len(found[phase]):,}")

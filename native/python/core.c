@@ -100,7 +100,10 @@ execute(PyObject *module)
             return -1;
         }
     }
-    return 0;
+    PyObject *through = PyLong_FromVoidPtr((void *)mf_call_through);
+    int problem = through != NULL ? PyModule_AddObjectRef(module, "through", through) : -1;
+    Py_XDECREF(through);
+    return problem;
 }
 
 static PyModuleDef_Slot module_slots[] = {

@@ -2,8 +2,9 @@
  *
  * Guarantees:
  * - The vectorcall slot is constant (CPython reads it with a plain copy); what changes is cell->current.
- * - A call reads cell->current once and is counted in that version before the GIL is given up, until it holds the GIL
- *   again: it runs wholly in one version, and that version stays loaded.
+ * - A call reads cell->current once and is counted in that version before anything else can run (converting an argument
+ *   may run Python code, which may swap), until it holds the GIL again: it runs wholly in one version, and that version
+ *   stays loaded.
  * - Arguments stay alive and buffers stay exported for as long as the call runs.
  */
 #include "core.h"
@@ -74,17 +75,25 @@ returns_floating(const Binding *binding)
     return binding->result == KIND_FLOAT64 || binding->result == KIND_FLOAT32;
 }
 
-/* Runs the function on converted arguments, and converts its result. */
-static inline PyObject *
-run(Table *table, const Binding *binding, mf_registers *registers)
+/* Leaves a call whose arguments couldn't be converted. */
+static __attribute__((noinline, cold)) PyObject *
+give_up(Frame *frame, mf_registers *registers, const Binding *binding)
 {
-    Frame frame;
+    registers->exception = NULL;
+    raise_left_behind(frame, registers, binding);
+    leave(frame);
+    return NULL;
+}
+
+/* Runs the function on converted arguments, converts its result, and leaves. */
+static inline PyObject *
+run(Frame *frame, const Binding *binding, mf_registers *registers)
+{
     PyObject *result;
     uint64_t integer = 0;
     double floating = 0;
     PyThreadState *thread = NULL;
     registers->exception = NULL;
-    enter(&frame, table);
     if (!binding->hold_gil) {
         thread = PyEval_SaveThread();
     }
@@ -96,16 +105,16 @@ run(Table *table, const Binding *binding, mf_registers *registers)
     if (thread != NULL) {
         PyEval_RestoreThread(thread);
     }
-    if (unlikely(raise_left_behind(&frame, registers, binding))) {
+    if (unlikely(raise_left_behind(frame, registers, binding))) {
         result = NULL;
     } else if (returns_floating(binding)) {
         result = result_from_double(binding, floating);
     } else if (likely(binding->result == KIND_INT32 && binding->result_extra == Py_None)) {
         result = PyLong_FromLong((int32_t)integer);
     } else {
-        result = result_from_integer(binding, table, integer);
+        result = result_from_integer(binding, frame->table, integer);
     }
-    leave(&frame);
+    leave(frame);
     return result;
 }
 
@@ -153,14 +162,16 @@ place_number(const Param *param, PyObject *value, PyObject *name, mf_registers *
 static inline PyObject *
 call_simple(Table *table, const Binding *binding, PyObject *const *args)
 {
+    Frame frame;
     mf_registers registers;
     registers.stack_count = 0;
+    enter(&frame, table);
     for (Py_ssize_t i = 0; i < binding->param_count; i++) {
         if (unlikely(place_number(&binding->params[i], args[i], binding->name, &registers) != 0)) {
-            return NULL;
+            return give_up(&frame, &registers, binding);
         }
     }
-    return run(table, binding, &registers);
+    return run(&frame, binding, &registers);
 }
 
 static int
@@ -176,11 +187,12 @@ place_any(const Param *param, PyObject *value, PyObject *name, mf_registers *reg
 static __attribute__((noinline)) PyObject *
 call_general(Table *table, const Binding *binding, PyObject *const *args)
 {
+    Frame frame;
     mf_registers registers;
     uint64_t stack[MF_STACK_WORDS + MF_INTEGER_REGISTERS];
     Views views;
-    PyObject *result = NULL;
     Py_ssize_t placed = 0;
+    enter(&frame, table);
     views.count = 0;
     registers.stack = stack;
     registers.stack_count = binding->stack_count;
@@ -188,9 +200,8 @@ call_general(Table *table, const Binding *binding, PyObject *const *args)
            place_any(&binding->params[placed], args[placed], binding->name, &registers, stack, &views) == 0) {
         placed++;
     }
-    if (placed == binding->param_count) {
-        result = run(table, binding, &registers);
-    }
+    PyObject *result = placed == binding->param_count ? run(&frame, binding, &registers)
+                                                      : give_up(&frame, &registers, binding);
     for (Py_ssize_t i = 0; i < views.count; i++) {
         PyBuffer_Release(&views.view[i]);
     }
@@ -203,9 +214,12 @@ call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_
 {
     Frame frame;
     mf_registers registers;
-    registers.exception = NULL;
+    mf_through through = {.function = binding->address, .outer = mf_through_innermost};
     enter(&frame, table);
+    mf_through_innermost = &through;
     PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, NULL);
+    mf_through_innermost = through.outer;
+    registers.exception = through.exception;
     if (unlikely(raise_left_behind(&frame, &registers, binding))) {
         Py_CLEAR(result);
     }
@@ -281,11 +295,9 @@ call_with_keywords(Table *table, const Binding *binding, PyObject *const *args, 
 {
     PyObject *ordered[MF_INTEGER_REGISTERS + MF_STACK_WORDS];
     Py_ssize_t given = count + PyTuple_GET_SIZE(keywords);
-    if (binding->slow == NULL && given != binding->param_count) {
-        return wrong_count(binding, given);
-    }
-    if (count > binding->param_count || order_arguments(binding, args, count, keywords, ordered) != 0) {
-        return PyErr_Occurred() ? NULL : wrong_count(binding, given);
+    if (binding->unusable == NULL && count <= binding->param_count &&
+        order_arguments(binding, args, count, keywords, ordered) != 0) {
+        return NULL;
     }
     return call_binding(table, binding, ordered, given);
 }

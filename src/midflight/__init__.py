@@ -4,7 +4,7 @@
 and makes it current, or refuses and changes nothing.
 """
 
-from midflight._access import Variables, function, variables, versions
+from midflight._access import function, variables, versions
 from midflight._access import types_of as types
 from midflight._core import Function, Pointer
 from midflight._errors import (
@@ -21,6 +21,7 @@ from midflight._errors import (
     MidflightError,
     MissingFunction,
     MissingLibraryError,
+    MissingVariableError,
     NativeExceptionError,
     SourceError,
     SourceNotFoundError,
@@ -37,6 +38,7 @@ from midflight._events import Loaded, Refused, Swapped, subscribe
 from midflight._load import load, unload
 from midflight._pin import pin
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
+from midflight._variables import Variables
 from midflight._version import Report, Version
 from midflight.triggers.signals import on_signal
 from midflight.triggers.timer import every
@@ -59,6 +61,7 @@ __all__ = [
     "MidflightError",
     "MissingFunction",
     "MissingLibraryError",
+    "MissingVariableError",
     "NativeExceptionError",
     "Pointer",
     "Refused",

@@ -197,9 +197,14 @@ def control_of(module: object) -> Control:
     raise SwapError(what, todo="pass what midflight.load returned")
 
 
+def is_pinned(module: object) -> bool:
+    """Tell whether this is a view that a pin gave."""
+    return isinstance(module, ModuleType) and module in _pinned
+
+
 def generation_of(module: object) -> tuple[Control, Generation]:
     """Return a module's record and what to read: the current version, or the one that a pin holds."""
-    if isinstance(module, ModuleType) and module in _pinned:
+    if isinstance(module, ModuleType) and is_pinned(module):
         return _pinned[module]
     control = control_of(module)
     return control, control.need_current()

@@ -3,7 +3,8 @@
 Everything here is protected by the GIL, which is given up only where it is said.  Addresses are numbers in bytes.
 
 A *kind* is how a value travels: "void", "int8" … "int64", "uint8" … "uint64", "bool", "float32", "float64",
-"pointer", "callback" (a parameter that points to a function) or "string" (a result that is a `const char *`).
+"pointer", "callback" (a parameter that points to a function), "string" (a result that is a `const char *`) or "struct"
+(by value: only ``slow`` calls carry it).
 
 An *item* says what a pointer points to: "i" signed integer, "u" unsigned integer, "f" floating, "b" bool, "c"
 character, "r" struct or union, "p" pointer, "v" anything (`void *`), "o" nothing that Python can provide.
@@ -14,15 +15,27 @@ from typing import Any, TypeAlias, final
 
 from _typeshed import ReadableBuffer, StrPath
 
-ParamSpec: TypeAlias = tuple[str, str, str, int, bool, str, Any]
-"""name, kind, item, size of an item in bytes (0: unknown), const, type as C writes it, extra.
+ParamSpec: TypeAlias = tuple[str, str, str, int, bool, str, Any, str, Callable[[Any], str | None] | None]
+"""name, kind, item, size of an item in bytes (0: unknown), const, type as C writes it, extra, target, misfit.
 
-extra: the ctypes class of a struct; for a callback what turns an object into the address of a function pointer, or
-returns None for one that can't be called; else None.
+extra: the ctypes class that a pointer points to; for a callback what turns an object into the address of a function
+pointer, or returns None for one that can't be called; else None.
+
+target: what a pointer points to, the same text for the same type however it is written ("void" fits anything); else "".
+
+misfit: called with a ctypes class that isn't ``extra``, or with the PEP 3118 format of structured items: says why that
+isn't what the pointer points to, or returns None if it is.  None: nothing but ``extra`` is.
 """
 
-ResultSpec: TypeAlias = tuple[str, str, Any]
-"""kind, type as C writes it, extra: {value: member} of an enum; the ctypes class that a pointer points to; or None."""
+ResultSpec: TypeAlias = tuple[str, str, Any, str]
+"""kind, type as C writes it, extra, target.
+
+extra: {value: member} of an enum; the ctypes class that a pointer points to; or None.  target: as in `ParamSpec`.
+"""
+
+through: int
+"""An address that ``slow`` calls with the function's arguments: it runs the function of the `Binding`, and a C++ exception
+that leaves it becomes a `NativeExceptionError`.  Only to be called from ``slow``, in the same thread, at most once."""
 
 def check(data: ReadableBuffer, /) -> None:
     """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes without harm."""
@@ -86,7 +99,8 @@ class Binding:
         """Describe a call.
 
         ``slow`` is called instead, inside the same counting; ``unusable`` says why it can't be called at all; ``info``
-        has the attributes ``doc`` and ``signature``.
+        has the attributes ``doc`` and ``signature``.  Raises ValueError for an unknown kind, more than 70 parameters, or
+        a struct by value without ``slow``.
         """
     def convert(self, index: int, value: object, /) -> tuple[Any, Any]:
         """Convert one argument as a call would; return (number or address, what to keep alive meanwhile)."""
@@ -146,7 +160,10 @@ class Function:
 
 @final
 class Pointer:
-    """An address that a native function returned; while it is alive, its version stays loaded."""
+    """An address that a native function returned; while it is alive, its version stays loaded.
+
+    Pointers to the same address are equal.
+    """
 
     address: int
     type: str
@@ -154,6 +171,6 @@ class Pointer:
     def contents(self) -> Any:
         """What it points to, as a ctypes object that shares its memory."""
     def __getitem__(self, index: int, /) -> Any:
-        """The item at an index, unchecked as in C: numbers as numbers, structs as ctypes views."""
+        """The item at an index, unchecked as in C: numbers (a `char` too) as numbers, structs as ctypes views."""
     def string(self) -> str:
         """The NUL-terminated text that a `char *` points to."""

@@ -149,6 +149,10 @@ class MissingFunction(MidflightError, AttributeError):  # noqa: N818 - the name 
     """The current version has no such function."""
 
 
+class MissingVariableError(MidflightError, KeyError):
+    """The current version has no such variable."""
+
+
 class UnsupportedFunctionError(MidflightError, TypeError):
     """The function exists, but has a type that can't be called from Python."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from midflight._core import Table
     from midflight.artifact.ctypes_types import CTypes
-    from midflight.artifact.interface import Function, Interface
+    from midflight.artifact.interface import Function, Interface, TypeId
     from midflight.build import Artifact
 
 
@@ -37,6 +37,12 @@ class Code(Protocol):
 
     def variable(self, address: int) -> int:
         """Return the address in memory of a variable's link-time address."""
+
+    def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
+        """Convert a number for a variable, by the rules for arguments."""
+
+    def from_native(self, type_id: TypeId, value: int) -> Any:
+        """Convert an integer or an address that a variable holds, by the rules for results."""
 
     def add_explicit(self, slot: int, wanted: ExplicitFunction) -> None:
         """Fill an empty slot with a function under a signature of the user's, if this version has it."""

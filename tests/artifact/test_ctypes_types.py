@@ -87,7 +87,7 @@ def test_same_class_each_time(classes):
 )
 def test_exact_layout(classes, members, attribute):
     interface, made, names = classes(f"struct s {{ {members} }} {attribute}; void f(struct s *p) {{}}")
-    type_id = next(index for index, one in enumerate(interface.types) if isinstance(one, Record) and one.name == "struct s")
+    type_id = next(index for index, one in enumerate(interface.types) if getattr(one, "name", "") == "struct s")
     check(interface, made, type_id)
     assert names["s"] is made.of(type_id)
 
@@ -128,7 +128,10 @@ def test_unsupported_members_are_bytes(classes):
 
 
 def test_names_that_python_reserves(classes):
-    text = "struct s { int from; int class; int _fields_; int None; }; enum e { mro, None_, pass }; void f(struct s *p, enum e e) {}"
+    text = """
+        struct s { int from; int class; int _fields_; int None; }; enum e { mro, None_, pass };
+        void f(struct s *p, enum e e) {}
+    """
     _, _, names = classes(text)
     assert names["s"](1, 2, 3, 4).from_ == 1
     assert names["s"](1, 2, 3, 4).class_ == 2
@@ -146,7 +149,10 @@ def test_enum(classes):
 
 
 def test_callbacks_can_be_called(classes):
-    text = "struct s; typedef int (*callback)(int, const char *); typedef void *(*maker)(struct s *, double); void f(callback c, maker m) {}"
+    text = """
+        struct s; typedef int (*callback)(int, const char *); typedef void *(*maker)(struct s *, double);
+        void f(callback c, maker m) {}
+    """
     _, _, names = classes(text)
     assert names["callback"](lambda number, text: number + len(text))(3, b"ab") == 5
     assert names["maker"](lambda _, size: int(size))(None, 64.0) == 64
@@ -227,21 +233,29 @@ def places(interface, type_id):
     found = []
     for field in record.fields:
         inner = interface.strip(field.type)
-        found.append((
-            field.name,
-            field.offset if field.bit_size is None else None,
-            field.bit_size,
-            field.bit_offset,
-            places(interface, field.type) if isinstance(inner, Record) else None,
-        ))
+        found.append(
+            (
+                field.name,
+                field.offset if field.bit_size is None else None,
+                field.bit_size,
+                field.bit_offset,
+                places(interface, field.type) if isinstance(inner, Record) else None,
+            )
+        )
     return record.size, found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(
-    records=st.lists(st.tuples(member_lists(), st.sampled_from(["struct", "union"]), st.sampled_from(["", "packed"])), min_size=3, max_size=3)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_random_records(compile_library, read_library, records):
+@given(
+    records=st.lists(
+        st.tuples(member_lists(), st.sampled_from(["struct", "union"]), st.sampled_from(["", "packed"])),
+        min_size=3,
+        max_size=3,
+    )
+)
+def test_random_records(read_library, records):
     """What gcc lays out, what the declarations say, and what ctypes makes of both, are the same."""
     text = ""
     for number, (members, word, packed) in enumerate(records):

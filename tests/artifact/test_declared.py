@@ -60,7 +60,9 @@ def test_text(exports):
 
 
 def test_header(data, tmp_path):
-    (tmp_path / "types.h").write_text("#pragma once\ntypedef struct point { short x, y; } point_t;\nint elsewhere(int);\n")
+    (tmp_path / "types.h").write_text(
+        "#pragma once\ntypedef struct point { short x, y; } point_t;\nint elsewhere(int);\n"
+    )
     header = tmp_path / "lib.h"
     header.write_text("""
         #ifndef LIB_H
@@ -145,12 +147,26 @@ def test_result_types(declaration, expected):
 @pytest.mark.parametrize(
     ("expression", "count"),
     [
-        ("3", 3), ("1 << 4", 16), ("sizeof(int) * 2", 8), ("0x10 + 010", 24), ("'a'", 97), ("N", 7), ("N > 5 ? 2 : 1", 2),
-        ("-(-3)", 3), ("sizeof(struct s)", 12), ("~0 & 0xf", 15), ("7 / 2", 3), ("(int)5", 5), ("'\\n'", 10),
+        ("3", 3),
+        ("1 << 4", 16),
+        ("sizeof(int) * 2", 8),
+        ("0x10 + 010", 24),
+        ("'a'", 97),
+        ("N", 7),
+        ("N > 5 ? 2 : 1", 2),
+        ("-(-3)", 3),
+        ("sizeof(struct s)", 12),
+        ("~0 & 0xf", 15),
+        ("7 / 2", 3),
+        ("(int)5", 5),
+        ("'\\n'", 10),
     ],
-)  # fmt: skip
+)
 def test_constants(expression, count):
-    text = f"enum {{ N = 7 }}; struct s {{ char c; int i; short h; }}; struct t {{ int a[{expression}]; }}; void f(struct t *p);"
+    text = f"""
+        enum {{ N = 7 }}; struct s {{ char c; int i; short h; }}; struct t {{ int a[{expression}]; }};
+        void f(struct t *p);
+    """
     interface = declared.parse(text)
     record = next(one for one in interface.types if isinstance(one, Record) and one.name == "struct t")
     assert interface.types[record.fields[0].type] == Array(interface.types[record.fields[0].type].element, count)
@@ -183,7 +199,7 @@ def test_layout_is_the_compiler_s(read_library, record):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("int add(int a, int b)\nint x;", "line 2.*can't be understood"),
+        ("int add(int a, int b)\nint x;", "line 1.*can't be understood"),
         ("\n\nint add(foo_t a);", "line 3.*can't be understood"),
         ("int add(int a, int b);\nint gone(void);\nint lost(void);", "doesn't export gone, lost"),
         ("extern int velocity;", "doesn't export velocity"),
@@ -191,7 +207,7 @@ def test_layout_is_the_compiler_s(read_library, record):
         ("extern long speed;", "speed has 8 bytes here, but 4 in the library"),
         ("struct s { struct s inner; };\nint add(struct s a);", "contains itself"),
         ("struct t; struct s { struct t inner; };\nint add(struct s a);", "inner has no known size"),
-        ("int add(int a[NONE]);", "add|constant"),
+        ("struct s { int a[NONE]; };", "line 1.*constant"),
         ("struct s { int a[-1]; };", "negative length"),
         ("struct s { int a[1 << 200]; };", "constant"),
         ("typedef int v4 __attribute__((vector_size(16)));", "line 1: the attribute vector_size.*-g"),

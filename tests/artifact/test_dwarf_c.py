@@ -115,7 +115,13 @@ def test_struct(types):
     pointer = stripped(types, "a_player")
     record = types.types[pointer.target]
     assert isinstance(record, Record)
-    assert (record.name, record.kind, record.size, record.align, record.trivial) == ("struct player", "struct", 40, 8, True)
+    assert (record.name, record.kind, record.size, record.align, record.trivial) == (
+        "struct player",
+        "struct",
+        40,
+        8,
+        True,
+    )
     hp, following, low, high, anonymous, name = record.fields
     assert (hp.name, hp.offset) == ("hp", 0)
     assert types.types[following.type] == Pointer(pointer.target)

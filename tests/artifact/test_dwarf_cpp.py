@@ -106,7 +106,8 @@ struct holds_array { with_destructor all[3]; };
 struct from_virtual : with_virtual { int d; void m() override; };
 void from_virtual::m() {}
 struct defaulted { int a; defaulted(const defaulted &) = default; };
-extern "C" void f(plain *a, with_method *b, with_constructor *c, derived *d, defaulted *e) { a->a = c->a + d->c + e->a; b->m(); }
+extern "C" void f(plain *a, with_method *b, with_constructor *c, derived *d, defaulted *e)
+{ a->a = c->a + d->c + e->a; b->m(); }
 extern "C" void g(with_destructor *a, with_copy *b, with_virtual *c, holds_string *d, holds_array *e, from_virtual *h)
 { a->a = b->a + d->s.size() + e->all[0].a + h->d; c->m(); }
 """
@@ -117,7 +118,10 @@ def test_trivial(read_library, compiler):
     records = {record.name: record.trivial for record in interface.types if isinstance(record, Record)}
     trivial = ["plain", "with_method", "with_constructor", "derived", "defaulted"]
     other = ["with_destructor", "with_copy", "with_virtual", "holds_string", "holds_array", "from_virtual"]
-    assert {name: records[name] for name in trivial + other} == {**dict.fromkeys(trivial, True), **dict.fromkeys(other, False)}
+    assert {name: records[name] for name in trivial + other} == {
+        **dict.fromkeys(trivial, True),
+        **dict.fromkeys(other, False),
+    }
 
 
 def test_base_class_members_are_the_derived_class_s(read_library, compiler):

@@ -78,9 +78,12 @@ def test_flipped_bytes(library, seed):
 
 @pytest.mark.parametrize("compiler", ["g++", "clang", "rustc"])
 def test_flipped_bytes_of_other_compilers(compile_library, compiler):
-    text = 'extern "C" int add(int a, int b) { return a + b; }\nnamespace n { struct s { int i; }; int f(s &x) { return x.i; } }'
+    text = """
+        extern "C" int add(int a, int b) { return a + b; }
+        namespace n { struct s { int i; }; int f(s &x) { return x.i; } }
+    """
     if compiler == "rustc":
-        text = "#[repr(C)] pub struct S { a: i32 } #[no_mangle] pub extern \"C\" fn f(s: &S) -> i32 { s.a }"
+        text = '#[repr(C)] pub struct S { a: i32 } #[no_mangle] pub extern "C" fn f(s: &S) -> i32 { s.a }'
     elif compiler == "clang":
         text = SOURCE
     data = compile_library(text, compiler=compiler)
@@ -134,7 +137,7 @@ def test_without_debug_information(compile_library):
 
 
 def test_split_debug_information(compile_library):
-    with pytest.raises(InterfaceError, match="dwo.*-gsplit-dwarf"):
+    with pytest.raises(InterfaceError, match=r"dwo.*-gsplit-dwarf"):
         dwarf.read(compile_library(SOURCE, "-gsplit-dwarf"))
 
 
@@ -156,6 +159,7 @@ def test_a_section_that_claims_to_be_huge_when_decompressed(compile_library):
 
 
 def test_functions_that_nothing_is_said_about(read_library):
-    interface = read_library('int known(void) { return 1; }\n__asm__(".globl bare\\n.type bare, @function\\nbare: ret\\n");')
+    bare = '__asm__(".globl bare\\n.type bare, @function\\nbare: ret\\n");'
+    interface = read_library(f"int known(void) {{ return 1; }}\n{bare}")
     assert interface.unknown == ("bare",)
     assert [function.name for function in interface.functions] == ["known"]

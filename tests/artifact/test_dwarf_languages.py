@@ -1,4 +1,4 @@
-"""Would catch Rust and Zig functions and types that are read wrongly, and a runtime library taken for the user's code."""
+"""Would catch Rust and Zig functions and types that are read wrongly, and a runtime taken for the user's code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ static mut HIDDEN: i64 = 9;
 #[no_mangle] pub extern "C" fn add(a: i32, b: i32) -> i32 { unsafe { HIDDEN += 1 }; a + b }
 #[no_mangle] pub extern "C" fn norm(p: *const Point) -> f64 { unsafe { (*p).x as f64 + (*p).y } }
 #[no_mangle] pub extern "C" fn grow(p: *mut Point, q: &mut Point, r: &Point) { unsafe { (*p).x += q.x + r.x } }
-#[no_mangle] pub extern "C" fn call(f: Option<extern "C" fn(i32) -> i32>, n: usize) -> i32 { f.map_or(0, |f| f(n as i32)) }
+#[no_mangle] pub extern "C" fn call(f: Option<extern "C" fn(i32) -> i32>, n: usize) -> i32 {
+    f.map_or(0, |f| f(n as i32))
+}
 #[no_mangle] pub extern "C" fn mode(m: Mode, ok: bool, c: char) -> Mode { if ok && c == 'x' { Mode::A } else { m } }
 #[no_mangle] pub extern "C" fn maybe(x: Option<i32>) -> i32 { x.unwrap_or(0) }
 pub fn mangled(x: i32) -> i32 { x }
@@ -49,7 +51,9 @@ def test_rust(read_library):
     assert (point.name, point.size, [(field.name, field.offset) for field in point.fields]) == (
         "lib::Point", 16, [("x", 0), ("y", 8)],
     )  # fmt: skip
-    assert interface.strip(found["mode"].params[0].type) == Enum("lib::Mode", 4, signed=False, items=(("A", 0), ("B", 7)))
+    assert interface.strip(found["mode"].params[0].type) == Enum(
+        "lib::Mode", 4, signed=False, items=(("A", 0), ("B", 7))
+    )
     assert interface.strip(found["mode"].params[1].type) == Scalar("bool", "bool", 1)
     assert interface.strip(found["mode"].params[2].type) == Scalar("char", "uint", 4)
 
@@ -65,7 +69,10 @@ def test_rust_option_of_a_function_is_a_pointer(read_library):
 
 def test_rust_variables_are_the_crate_s_own(read_library):
     interface = read_library(RUST, compiler="rustc")
-    assert {(variable.name, variable.exported) for variable in interface.variables} == {("SPEED", True), ("HIDDEN", False)}
+    assert {(variable.name, variable.exported) for variable in interface.variables} == {
+        ("SPEED", True),
+        ("HIDDEN", False),
+    }
 
 
 def test_zig(read_library):

@@ -26,13 +26,15 @@ const char *name(const char *s) { return s; }
 
 
 class Point(Structure):
-    pass
+    """A recursive structure with bit-fields."""
 
 
 Point._fields_ = [("x", c_int), ("next", POINTER(Point)), ("a", ctypes.c_uint, 3), ("b", ctypes.c_uint, 7)]
 
 
 class Mode(enum.IntEnum):
+    """An enumeration."""
+
     SLOW = 0
     FAST = 7
 
@@ -52,12 +54,16 @@ def read(data):
 
 
 class Base(Protocol):
+    """What most declarations look like."""
+
     speed: c_int
 
     def add(self, a: c_int, b: Annotated[int, "int32"]) -> c_int: ...
 
 
 class Library(Base, Protocol):
+    """One that goes on from another."""
+
     def mean(self, v: POINTER(c_double), n: c_size_t) -> float: ...
     def move(self, p: POINTER(Point), mode: Mode) -> None: ...
     def each(self, f: Callback, data: c_void_p) -> c_int: ...
@@ -83,7 +89,8 @@ def test_structures_keep_ctypes_layout(read):
     made = CTypes(interface).namespace()["Point"]
     assert ctypes.sizeof(made) == ctypes.sizeof(Point)
     for name, *_ in Point._fields_:
-        assert (getattr(made, name).offset, getattr(made, name).size) == (getattr(Point, name).offset, getattr(Point, name).size)
+        ours, theirs = getattr(made, name), getattr(Point, name)
+        assert (ours.offset, ours.size) == (theirs.offset, theirs.size)
 
 
 @pytest.mark.parametrize(
@@ -132,37 +139,51 @@ def test_static_and_variadic_methods(read):
 
 
 class Missing(Protocol):
+    """Two of its functions aren't exported."""
+
     def add(self, a: c_int, b: c_int) -> c_int: ...
     def sub(self, a: c_int, b: c_int) -> c_int: ...
     def mul(self, a: c_int, b: c_int) -> c_int: ...
 
 
 class Bare(Protocol):
+    """A parameter says nothing."""
+
     def add(self, a, b: c_int) -> c_int: ...
 
 
 class NoResult(Protocol):
+    """The result isn't said."""
+
     def add(self, a: c_int, b: c_int): ...
 
 
 class Strange(Protocol):
+    """A type that C doesn't know."""
+
     def add(self, a: list, b: c_int) -> c_int: ...
 
 
 class TwoTypes(Protocol):
+    """Two types at once."""
+
     def add(self, a: int | str, b: c_int) -> c_int: ...
 
 
 class Unresolved(Protocol):
+    """A name that isn't there."""
+
     def add(self, a: nowhere, b: c_int) -> c_int: ...  # noqa: F821 - the point of the test
 
 
 class Keywords(Protocol):
+    """Parameters that C doesn't have."""
+
     def add(self, **rest: c_int) -> c_int: ...
 
 
 class Empty(Protocol):
-    pass
+    """Declares nothing."""
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from midflight.artifact import dwarf, reader
 from midflight.artifact.interface import Param, Typedef
 from midflight.artifact.reader import read_interface
 
-SOURCE = "struct s { int a; struct s *next; }; enum e { A }; int f(struct s *p, enum e e) { static int n; return p->a + n++; }"
+SOURCE = """
+struct s { int a; struct s *next; }; enum e { A };
+int f(struct s *p, enum e e) { static int n; return p->a + n++; }
+"""
 
 
 @pytest.fixture
@@ -43,6 +46,10 @@ def test_read_once(cache, library, monkeypatch):
     assert [path.name for path in cache.iterdir()] == [f"{sha256}.msgpack"]
 
 
+def changed(raw, **parts):
+    return msgspec.msgpack.encode(msgspec.structs.replace(reader._decoder.decode(raw), **parts))
+
+
 def altered(entry):
     """An entry whose interface refers to a type that isn't there."""
     function = msgspec.structs.replace(entry.interface.functions[0], params=(Param("p", 9999),))
@@ -58,12 +65,12 @@ def looped(entry):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda raw: b"",
+        lambda _: b"",
         lambda raw: raw[: len(raw) // 2],
-        lambda raw: b"\xff" * 100,
-        lambda raw: msgspec.msgpack.encode({"format": reader.FORMAT}),
-        lambda raw: msgspec.msgpack.encode(msgspec.structs.replace(reader._decoder.decode(raw), format=reader.FORMAT + 1)),
-        lambda raw: msgspec.msgpack.encode(msgspec.structs.replace(reader._decoder.decode(raw), sha256="0" * 64)),
+        lambda _: b"\xff" * 100,
+        lambda _: msgspec.msgpack.encode({"format": reader.FORMAT}),
+        lambda raw: changed(raw, format=reader.FORMAT + 1),
+        lambda raw: changed(raw, sha256="0" * 64),
         lambda raw: msgspec.msgpack.encode(altered(reader._decoder.decode(raw))),
         lambda raw: msgspec.msgpack.encode(looped(reader._decoder.decode(raw))),
     ],
@@ -86,14 +93,16 @@ def test_a_cache_that_cannot_be_written(cache, library):
     assert read_interface(data, sha256=sha256).functions[0].name == "f"
 
 
-def test_memory_is_bounded(cache, library):
+@pytest.mark.usefixtures("cache")
+def test_memory_is_bounded(library):
     data, _ = library
     for number in range(reader._REMEMBERED + 5):
         read_interface(data, sha256=f"{number:064x}")
     assert len(reader._remembered) == reader._REMEMBERED
 
 
-def test_what_is_declared_wins(cache, library):
+@pytest.mark.usefixtures("cache")
+def test_what_is_declared_wins(library):
     data, sha256 = library
     interface = read_interface(data, sha256=sha256, declared="int f(void *p, int e);")
     assert interface.origin == "declared"

@@ -110,7 +110,8 @@ def test_names_that_hide_types(read_library, tmp_path, monkeypatch):
 def test_cpp(read_library, tmp_path, monkeypatch):
     source = """
         #include <string>
-        namespace ns { struct vec { double x; }; enum class mode { slow, mro }; template <class T> struct box { T held; };
+        namespace ns {
+        struct vec { double x; }; enum class mode { slow, mro }; template <class T> struct box { T held; };
         int add(int a) { return a; } int add(double b) { return b; } double norm(const vec &v, mode m) { return v.x; }
         int use(box<int> *b, std::string &s) { return b->held; } }
     """

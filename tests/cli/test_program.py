@@ -36,6 +36,7 @@ _PROGRAMS = {
         "class A:\n    x: int\nprint(A(1))"
     ),
     "sibling": "import beside; print(beside.value)",
+    "midflight error": "import midflight\nmidflight.load('nowhere.c')",
     "encoding": "# -*- coding: latin-1 -*-\nprint(ascii('\xe9'))",
     "stdin": "print(input())",
     "interrupt": "raise KeyboardInterrupt",

@@ -50,7 +50,7 @@ def test_a_whole_conversation_through_a_pipe(calc: Path, command: Run) -> None:
         "function > add 20 0x16",
         "42",
         "function > name",
-        "const char * name(void)",
+        "const char *name(void)",
         '"calc 0"',
         "function > other plain",
         "loud (1)",
@@ -98,7 +98,7 @@ def test_the_commands(calc: Path, tmp_path: Path, command: Run) -> None:
         ["version", "3", "current"],
     ]
     assert "goes back to the version before" in said
-    assert "void twice(int * values, int count)" in said
+    assert "void twice(int *values, int count)" in said
 
 
 def _by_rename(new: Path, target: Path) -> None:
@@ -165,19 +165,19 @@ def test_a_broken_save_is_one_line_and_the_old_version_goes_on(calc: Path, talk:
 
 def test_on_a_terminal_names_are_completed_and_mistakes_put_right(calc: Path, talk: Talk) -> None:
     host = talk("repl", calc.name, terminal=True)
-    host.expect("function > ")
+    host.expect("function >")
     host.say("tw\t", end="")
     host.expect("twice")
     host.say("\x15add", end="\r")
     host.expect(r"int add\(int a, int b\)")
-    host.expect(r"a \(int\) > ")
+    host.expect(r"a \(int\) >")
     host.say("x", end="\r")
     host.expect("'x' is no whole number")
     host.say("\x7f4000", end="\r")
-    host.expect(r"b \(int\) > ")
+    host.expect(r"b \(int\) >")
     host.say("321", end="\r")
     host.expect("4321")
-    host.expect("function > ")
+    host.expect("function >")
     _write(calc, 10000)
     host.expect("version 1 → 2")
     host.say("add 4000 321", end="\r")
@@ -189,6 +189,6 @@ def test_on_a_terminal_names_are_completed_and_mistakes_put_right(calc: Path, ta
 
 
 def _ask(host: Conversation, line: str, answer: str) -> None:
-    host.expect("function > ")
+    host.expect("function >")
     host.say(line)
     host.expect(rf"\n{answer}\n")

@@ -61,7 +61,7 @@ def test_each_swap_and_each_refusal_is_one_line(tmp_path: Path, talk: Talk) -> N
     app.expect(r"(?m)^. speed: version 2 → 3 .*\n")
     app.close()
     assert app.end() == 7
-    assert len(app.heard.splitlines()) == 11
+    assert len(app.heard.splitlines()) == 10
     assert "Traceback" not in app.heard
 
 
@@ -84,12 +84,3 @@ def test_a_module_that_a_thread_loads_is_watched_too(tmp_path: Path, talk: Talk)
     app.say("")
     app.expect("speed 5\n")
     assert app.end() == 0
-
-
-def test_a_program_that_fails_to_load_shows_its_own_traceback(tmp_path: Path, talk: Talk) -> None:
-    (tmp_path / "app.py").write_text("import midflight\nmidflight.load('nowhere.c')\n", encoding="utf-8")
-    app = talk("run", "app.py")
-    assert app.end() == 1
-    assert app.heard.startswith("Traceback (most recent call last):\n")
-    assert f'File "{tmp_path / "app.py"}", line 2, in <module>\n' in app.heard.splitlines(keepends=True)[1]
-    assert "nowhere.c: there is no such file" in app.heard

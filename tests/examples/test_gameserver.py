@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,14 +54,11 @@ class _Game(NamedTuple):
 
 
 def _game(number: int, allowed: frozenset[int] | None = None) -> _Game:
-    from bots import Bot, Crowd
-    from server import GameServer
-    from world import World
-
+    bots, servers, worlds = (importlib.import_module(name) for name in ("bots", "server", "world"))
     rules = midflight.load(_EXAMPLE / "rules" / _RULES[number])
-    server = GameServer(rules, World(rules, _PLAYERS), allowed or frozenset({number}))
-    crowd = Crowd(rate=1)
-    bot = Bot(crowd, number=7)
+    server = servers.GameServer(rules, worlds.World(rules, _PLAYERS), allowed or frozenset({number}))
+    crowd = bots.Crowd(rate=1)
+    bot = bots.Bot(crowd, number=7)
     for who in range(_PLAYERS):
         server.welcome(who)
     bot._join(server.welcome(3).rstrip("\n"))
@@ -122,16 +122,69 @@ def test_a_request_that_makes_no_sense_is_answered_with_an_error() -> None:
     assert game.server.failed == 7
 
 
+def test_a_bad_version_that_is_not_refused_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_name = importlib.import_module
+    workshop = from_name("workshop").Workshop(tmp_path)
+    workshop.save(1)
+    game = _game(1)
+    deployment = from_name("deployment").Deployment(midflight.load(workshop.source), game.server, workshop, number=1)
+    assert asyncio.run(deployment.save_with_a_typo(2)).as_planned
+    assert asyncio.run(deployment.save(2)).as_planned
+    assert asyncio.run(deployment.bring_half_a_library()).as_planned
+    monkeypatch.setattr(workshop, "save_with_a_typo", workshop.save)
+    assert not asyncio.run(deployment.save_with_a_typo(3)).as_planned
+    assert not asyncio.run(deployment.save(3)).as_planned  # nothing has changed, so nothing was swapped
+    assert [outcome.as_planned for outcome in deployment.outcomes] == [True, True, True, False, False]
+
+
+def test_a_client_that_is_dropped_is_noticed() -> None:
+    game = _game(1)
+    game.server.free_seats.append(0)
+
+    async def lose_one() -> None:
+        port = await game.server.start()
+        for farewell in (b"bye\n", b"1 score\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert (await reader.readline()).startswith(b"welcome 0 ")
+            writer.write(farewell)
+            await reader.readline()
+            writer.transport.abort()
+            while game.server.clients:  # noqa: ASYNC110 - one turn of the loop each, until it has noticed
+                await asyncio.sleep(0)
+        await game.server.stop()
+
+    asyncio.run(lose_one())
+    assert game.server.dropped == 1
+
+
+def test_whatever_went_wrong_is_told() -> None:
+    scoreboard = importlib.import_module("scoreboard")
+    game = _game(1)
+    bots = {"sent": 10, "answered": 10, "dropped": 0, "wrong": 0, "complaints": []}
+    versions = [midflight.Version(1, "", "", "unloaded"), midflight.Version(2, "", "")]
+    deployment = types.SimpleNamespace(outcomes=[], versions=versions)
+
+    def failures(mapped: int = 1, **other: int) -> list[str]:
+        result = scoreboard.Result(game.server, deployment, bots | other, mapped, 0, 0, 1.0)
+        return list(result.failures())
+
+    assert failures() == []
+    assert failures(answered=9) == ["calls lost: 1"]
+    assert failures(dropped=2) == ["clients dropped: 2"]
+    assert failures(wrong=3) == ["answers mixed up: 3, 0 of them of rules that weren't current"]
+    assert failures(mapped=2) == ["versions still mapped: 2 instead of 1"]
+    versions[0].status = "resident"
+    assert failures() == ["Version(1, resident) should be unloaded"]
+
+
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
 def test_percentiles_are_those_of_the_sorted_list(values: list[int], share: float) -> None:
-    from histogram import Histogram
-
-    found = Histogram()
+    found = importlib.import_module("histogram").Histogram()
     for value in values:
         found.add(value)
     exact = sorted(values)[max(0, -(-len(values) * int(share * 100) // 100) - 1)]
     assert len(found) == len(values)
-    assert exact <= found.percentile(share) * 1e9 <= exact * 1.04 + 1
+    assert exact <= round(found.percentile(share) * 1e9) <= exact * 1.04 + 1
 
 
 def test_the_demo_with_a_few_players(plain: dict[str, str], tmp_path: Path) -> None:

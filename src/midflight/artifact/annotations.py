@@ -45,7 +45,7 @@ class Annotations:
                 return self._pointer_parameter(found)
         return self._name("Any")
 
-    def result(self, type_id: TypeId) -> str:  # noqa: PLR0911 - one answer for each kind of type
+    def result(self, type_id: TypeId) -> str:
         """Return what a result of a type is."""
         found = self._interface.strip(type_id)
         match found:
@@ -64,7 +64,7 @@ class Annotations:
                 return f"{self._name('Pointer')} | None"
         return self._name("Any")
 
-    def field(self, type_id: TypeId) -> str:  # noqa: PLR0911 - one answer for each kind of type
+    def field(self, type_id: TypeId) -> str:
         """Return what reading a ctypes field of a type gives."""
         found = self._interface.strip(type_id)
         match found:

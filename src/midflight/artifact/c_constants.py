@@ -63,7 +63,7 @@ class Constants:
             raise _error(node)
         return value
 
-    def _value(self, node: c_ast.Node) -> int | None:  # noqa: PLR0911 - one answer for each kind of expression
+    def _value(self, node: c_ast.Node) -> int | None:
         match node:
             case c_ast.Constant():
                 return _constant(node.value)
@@ -93,7 +93,7 @@ def _constant(text: str) -> int | None:
     if text.endswith("'"):
         body = text[text.index("'") + 1 : -1]
         if body.startswith("\\x"):
-            return int(body[2:], 16)
+            return int(f"0{body[1:]}", 0)
         if body.startswith("\\"):
             known = _ESCAPES.get(body[1:])
             return int(body[1:], 8) if known is None else known

@@ -94,7 +94,7 @@ class DeclaredTypes:
             self._complete(self._pending.popleft())
         return self.table.finish()
 
-    def of(self, node: c_ast.Node) -> TypeId:  # noqa: PLR0911 - one answer for each kind of type
+    def of(self, node: c_ast.Node) -> TypeId:
         """Return the type that a part of a declaration stands for."""
         match node:
             case c_ast.TypeDecl() | c_ast.Typename() | c_ast.Decl():

@@ -66,9 +66,7 @@ def compare(old: Interface, new: Interface) -> list[Change]:
     return changes
 
 
-def _match(
-    old: Interface, new: Interface
-) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:
+def _match(old: Interface, new: Interface) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:
     """Pair the functions: by full name, then what is left by plain name where that leaves no doubt."""
     after = {function.qualified: function for function in new.functions}
     pairs: list[tuple[Function, Function]] = []

@@ -127,7 +127,7 @@ class TypePairs:
             self._same[key] = self._compare(old, new)
         return self._same[key]
 
-    def _compare(self, old: TypeId, new: TypeId) -> bool:  # noqa: PLR0911 - one answer for each kind of type
+    def _compare(self, old: TypeId, new: TypeId) -> bool:
         old, new = _behind_typedefs(self._old, old), _behind_typedefs(self._new, new)
         match self._old.types[old], self._new.types[new]:
             case Void(), Void():

@@ -123,7 +123,7 @@ class CTypes:
             self._known[type_id] = self._make(type_id)
         return self._known[type_id]
 
-    def _make(self, type_id: TypeId) -> CType:  # noqa: PLR0911 - one answer for each kind of type
+    def _make(self, type_id: TypeId) -> CType:
         found = self._interface.types[type_id]
         match found:
             case Void() | Signature():

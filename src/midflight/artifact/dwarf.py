@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from midflight._errors import InterfaceError
 from midflight.artifact.dwarf_constants import At, Tag
-from midflight.artifact.dwarf_entries import Debug, DwarfError, Entry, Unit
+from midflight.artifact.dwarf_entries import Debug, Entry, Unit
+from midflight.artifact.dwarf_forms import DwarfError
 from midflight.artifact.dwarf_functions import FunctionReader
 from midflight.artifact.dwarf_lines import FileNames
 from midflight.artifact.dwarf_names import (
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DEEPEST = 64
-_TODO = "build it with -g, or say what it offers by interface="
+_ADVICE = "build it with -g, or say what it offers by interface="
 _SYSTEM_FILES = ("/usr/", "<")
 _NAMED_TYPES = RECORDS | {Tag.ENUMERATION}
 _DAMAGE = (DwarfError, struct.error, IndexError, ValueError, KeyError, OverflowError, RecursionError, MemoryError)
@@ -51,12 +52,12 @@ def read(data: bytes) -> Interface:
     elf = Elf(data)
     if not elf.section(".debug_info"):
         what = "the library has no debug information, so that its functions' types aren't known"
-        raise InterfaceError(what, todo=_TODO)
+        raise InterfaceError(what, todo=_ADVICE)
     try:
         return _Reader(elf).read()
     except _DAMAGE as error:
         what = f"the library's debug information can't be read ({error or type(error).__name__})"
-        raise InterfaceError(what, todo=_TODO) from error
+        raise InterfaceError(what, todo=_ADVICE) from error
 
 
 class _Reader:

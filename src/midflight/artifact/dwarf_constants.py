@@ -167,6 +167,7 @@ class Op:
     CONSTX: Final = 0xA2
     GNU_PUSH_TLS_ADDRESS: Final = 0xE0
     GNU_ADDR_INDEX: Final = 0xFB
+    GNU_CONST_INDEX: Final = 0xFC
 
 
 C_LANGUAGES: Final = frozenset({0x01, 0x02, 0x0C, 0x1D, 0x2C, 0x3E})

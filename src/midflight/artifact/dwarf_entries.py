@@ -1,7 +1,7 @@
 """The entries of .debug_info: units, abbreviations, and a lazy, bounded way through the tree.
 
 Only what is asked for is decoded.  An entry's size follows from its abbreviation, so whole subtrees are stepped over
-without a look at their values, by DW_AT_sibling where the compiler wrote it (gcc) and by sizes where not (clang, rustc).
+without a look at their values, by DW_AT_sibling where the compiler wrote it (gcc), by sizes elsewhere (clang, rustc).
 
 Guarantees: offsets only grow while the tree is walked, so that a walk ends; each damaged structure raises
 `DwarfError`, `IndexError`, `ValueError` or `struct.error`, which `dwarf.read` turns into midflight's own errors.
@@ -12,68 +12,37 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from midflight.artifact.dwarf_constants import At, Form, Op, Tag
+from midflight.artifact.dwarf_constants import At, Form, Tag
+from midflight.artifact.dwarf_forms import (
+    INDIRECT,
+    LEB,
+    STRING,
+    Abbreviation,
+    DwarfError,
+    form_width,
+    read_abbreviations,
+    read_block,
+    read_form,
+    read_uleb,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from midflight.artifact.dwarf_forms import Value
     from midflight.artifact.elf import Elf
 
-Value: TypeAlias = "int | bytes"
-
-_LEB, _STRING, _BLOCK1, _BLOCK2, _BLOCK4, _BLOCK, _INDIRECT = -1, -2, -3, -4, -5, -6, -7
-_LONGEST_LEB = 10
 _DWARF32_LIMIT = 0xFFFFFFF0
 _OLDEST, _NEWEST = 2, 5
 _SPLIT_UNITS = frozenset({4, 5})
 _TYPE_UNITS = frozenset({2, 6})
 
-_WIDTHS = {
-    0x05: 2, 0x06: 4, 0x07: 8, 0x0B: 1, 0x0C: 1, Form.REF1: 1, Form.REF2: 2, Form.REF4: 4, Form.REF8: 8,
-    Form.FLAG_PRESENT: 0, Form.DATA16: 16, Form.REF_SIG8: 8, Form.IMPLICIT_CONST: 0,
-    Form.STRX1: 1, Form.STRX2: 2, Form.STRX3: 3, Form.STRX4: 4, 0x29: 1, 0x2A: 2, 0x2B: 3, 0x2C: 4,
-    0x1C: 4, 0x24: 8,
-    Form.SDATA: _LEB, Form.UDATA: _LEB, Form.REF_UDATA: _LEB, Form.STRX: _LEB, Form.ADDRX: _LEB,
-    Form.LOCLISTX: _LEB, Form.RNGLISTX: _LEB, Form.GNU_ADDR_INDEX: _LEB, Form.GNU_STR_INDEX: _LEB,
-    Form.STRING: _STRING, Form.BLOCK1: _BLOCK1, Form.BLOCK2: _BLOCK2, Form.BLOCK4: _BLOCK4,
-    Form.BLOCK: _BLOCK, Form.EXPRLOC: _BLOCK, Form.INDIRECT: _INDIRECT,
-}  # fmt: skip
-_OFFSET_FORMS = frozenset({
-    Form.STRP, Form.LINE_STRP, Form.SEC_OFFSET, Form.STRP_SUP, Form.GNU_REF_ALT, Form.GNU_STRP_ALT,
-})  # fmt: skip
 _UNIT_REFERENCES = frozenset({Form.REF1, Form.REF2, Form.REF4, Form.REF8, Form.REF_UDATA})
 _INDEXED_STRINGS = frozenset({Form.STRX, Form.STRX1, Form.STRX2, Form.STRX3, Form.STRX4, Form.GNU_STR_INDEX})
 _INDEXED_ADDRESSES = frozenset({Form.ADDRX, 0x29, 0x2A, 0x2B, 0x2C, Form.GNU_ADDR_INDEX})
 _BLOCK_FORMS = frozenset({Form.EXPRLOC, Form.BLOCK, Form.BLOCK1, Form.BLOCK2, Form.BLOCK4})
-_THREAD_LOCAL_OPS = frozenset({Op.FORM_TLS_ADDRESS, Op.GNU_PUSH_TLS_ADDRESS})
-_THREAD_OFFSET_OPS = frozenset({Op.ADDR, Op.CONST4U, Op.CONST8U, Op.ADDRX, Op.CONSTX, 0xFB, 0xFC})
-_STATIC_ADDRESS_OPS = frozenset({Op.ADDR, Op.ADDRX, Op.GNU_ADDR_INDEX})
-
-
-class DwarfError(Exception):
-    """The debug information is damaged, or of a kind that isn't read."""
-
-
-class Abbreviation:
-    """The shape of an entry: its tag, whether it has children, its attributes' forms, and how to step over it."""
-
-    __slots__ = ("children", "forms", "plan", "size", "specs", "tag")
-
-    def __init__(self, tag: int, children: bool, specs: list[tuple[int, int, int, int]]) -> None:  # noqa: FBT001
-        self.tag = tag
-        self.children = children
-        self.specs = specs
-        self.forms = {attribute: form for attribute, form, _, _ in specs}
-        plan: list[int] = []
-        for _, _, width, _ in specs:
-            if width > 0 and plan and plan[-1] > 0:
-                plan[-1] += width
-            elif width:
-                plan.append(width)
-        self.plan = plan
-        self.size = (sum(plan) if not plan or (len(plan) == 1 and plan[0] > 0) else None)
 
 
 class Entry:
@@ -81,7 +50,7 @@ class Entry:
 
     __slots__ = ("body", "forms", "has_children", "offset", "tag", "unit", "values")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - plain data, made in one place that should be fast
+    def __init__(
         self,
         unit: Unit,
         offset: int,
@@ -167,7 +136,7 @@ class Unit:
         self.debug = debug
         self.offset = offset
         data = debug.data
-        length, at = struct.unpack_from("<I", data, offset)[0], offset + 4
+        length, at = int.from_bytes(data[offset : offset + 4], "little"), offset + 4
         self.offset_size = 4
         if length >= _DWARF32_LIMIT:
             length, at = struct.unpack_from("<Q", data, at)[0], at + 8
@@ -249,21 +218,11 @@ class Unit:
         return Entry(self, offset, abbreviation, values, forms, at)
 
     def _value(self, form: int, at: int) -> tuple[Value, int]:
-        return read_form(self, self.debug.data, form, at)
+        return read_form(self.debug.data, form, self.width(form), at)
 
     def width(self, form: int) -> int:
         """Return a form's width in bytes, or the negative number of a way to find it out."""
-        if form == Form.ADDR:
-            return self.address_size
-        if form in _OFFSET_FORMS:
-            return self.offset_size
-        if form == Form.REF_ADDR:
-            return self.address_size if self.version == _OLDEST else self.offset_size
-        width = _WIDTHS.get(form)
-        if width is None:
-            msg = f"form {form:#x} isn't known"
-            raise DwarfError(msg)
-        return width
+        return form_width(form, self.version, self.address_size, self.offset_size)
 
     def after(self, entry: Entry) -> int:
         """Return the offset behind an entry and its children."""
@@ -316,17 +275,17 @@ class Unit:
             for width in abbreviation.plan:
                 if width > 0:
                     at += width
-                elif width == _LEB:
+                elif width == LEB:
                     while data[at] & 0x80:
                         at += 1
                     at += 1
-                elif width == _STRING:
+                elif width == STRING:
                     at = data.index(b"\0", at) + 1
-                elif width == _INDIRECT:
+                elif width == INDIRECT:
                     form, at = read_uleb(data, at)
                     _, at = self._value(form, at)
                 else:
-                    at = _block(data, width, at)[1]
+                    at = read_block(data, width, at)[1]
         return end
 
     def string(self, form: int, value: int) -> str:
@@ -418,105 +377,5 @@ class Debug:
         """Return the table of abbreviations of a unit."""
         key = (unit.abbreviations_at, unit.version, unit.address_size, unit.offset_size)
         if key not in self._tables:
-            self._tables[key] = _read_abbreviations(self.section(".debug_abbrev"), unit)
+            self._tables[key] = read_abbreviations(self.section(".debug_abbrev"), unit.abbreviations_at, unit.width)
         return self._tables[key]
-
-
-def _read_abbreviations(data: bytes, unit: Unit) -> dict[int, Abbreviation]:
-    at = unit.abbreviations_at
-    found: dict[int, Abbreviation] = {}
-    while True:
-        code, at = read_uleb(data, at)
-        if not code:
-            return found
-        tag, at = read_uleb(data, at)
-        children = data[at] == 1
-        at += 1
-        specs: list[tuple[int, int, int, int]] = []
-        while True:
-            attribute, at = read_uleb(data, at)
-            form, at = read_uleb(data, at)
-            if not attribute and not form:
-                break
-            implicit = 1
-            if form == Form.IMPLICIT_CONST:
-                implicit, at = _sleb(data, at)
-            specs.append((attribute, form, unit.width(form), implicit))
-        found[code] = Abbreviation(tag, children, specs)
-
-
-def read_uleb(data: bytes, at: int) -> tuple[int, int]:
-    """Return the unsigned LEB128 number at an offset, and the offset behind it."""
-    value = data[at]
-    at += 1
-    if value < 0x80:  # noqa: PLR2004 - the continuation bit
-        return value, at
-    value &= 0x7F
-    for shift in range(7, 7 * _LONGEST_LEB, 7):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004
-            return value, at
-    msg = "a number is too long"
-    raise DwarfError(msg)
-
-
-def _sleb(data: bytes, at: int) -> tuple[int, int]:
-    value, end = read_uleb(data, at)
-    bits = 7 * (end - at)
-    return (value - (1 << bits) if value >> (bits - 1) else value), end
-
-
-def _block(data: bytes, width: int, at: int) -> tuple[int, int]:
-    if width == _BLOCK:
-        size, at = read_uleb(data, at)
-    else:
-        count = {_BLOCK1: 1, _BLOCK2: 2, _BLOCK4: 4}[width]
-        size, at = int.from_bytes(data[at : at + count], "little"), at + count
-    if at + size > len(data):
-        msg = "a block lies outside its section"
-        raise DwarfError(msg)
-    return at, at + size
-
-
-def read_form(unit: Unit, data: bytes, form: int, at: int) -> tuple[Value, int]:
-    """Return the value of a form at an offset of a section, and the offset behind it."""
-    width = unit.width(form)
-    if width >= 0:
-        return int.from_bytes(data[at : at + width], "little") if width else 1, at + width
-    if width == _LEB:
-        return (_sleb if form == Form.SDATA else read_uleb)(data, at)
-    if width == _STRING:
-        end = data.index(b"\0", at)
-        return data[at:end], end + 1
-    if width == _INDIRECT:
-        msg = "a form is indirect where none can be"
-        raise DwarfError(msg)
-    start, end = _block(data, width, at)
-    return data[start:end], end
-
-
-def static_location(entry: Entry) -> tuple[int | None, bool] | None:
-    """Return a variable's ``(address, thread_local)``; None where its place isn't fixed or isn't said."""
-    expression = entry.values.get(At.LOCATION)
-    if not isinstance(expression, bytes) or not expression:
-        return None
-    if expression[-1] in _THREAD_LOCAL_OPS and expression[0] in _THREAD_OFFSET_OPS:
-        return None, True
-    if expression[0] not in _STATIC_ADDRESS_OPS:
-        return None
-    unit = entry.unit
-    address: int | None
-    if expression[0] == Op.ADDR:
-        end = 1 + unit.address_size
-        address = int.from_bytes(expression[1:end], "little")
-    else:
-        index, end = read_uleb(expression, 1)
-        address = unit.indexed_address(index)
-    if end < len(expression) and address is not None:
-        if expression[end] != Op.PLUS_UCONST:
-            return None
-        extra, end = read_uleb(expression, end + 1)
-        address += extra
-    return (address, False) if end == len(expression) else None

@@ -44,6 +44,7 @@ class FunctionReader:
         for symbol in self._symbols.values():
             self._at.setdefault(symbol.address, []).append(symbol)
         self._found: dict[str, _Found] = {}
+        self._by_name: dict[str, Entry] = {}
         self._left_out: set[str] = set()
 
     def consider(self, entry: Entry) -> None:
@@ -53,15 +54,14 @@ class FunctionReader:
         linkage = _linkage_name(entry)
         names = {linkage, resolved_name(entry)}
         address = entry.address(At.LOW_PC)
-        if address is not None:
-            symbols = self._at.get(address, [])
-        elif At.RANGES in entry.values and origin(entry, At.EXTERNAL) is not None:
-            # Its cold part (what throws, for example) was split off: several ranges, and the symbol says where it is.
+        if address is None:
+            # Split into a hot and a cold part, or folded with another function that does the same: no entry says where
+            # it is, but its name is the symbol's.
             symbol = self._symbols.get(linkage or resolved_name(entry))
-            symbols = [symbol] if symbol is not None else []
-        else:
+            if symbol is not None and origin(entry, At.EXTERNAL) is not None:
+                self._by_name.setdefault(symbol.name, entry)
             return
-        for found in symbols:
+        for found in self._at.get(address, ()):
             exact = found.name in names
             known = self._found.get(found.name)
             if known is None or (exact and not known.exact):
@@ -69,9 +69,16 @@ class FunctionReader:
 
     def read(self) -> tuple[Function, ...]:
         """Return the functions in the order of their declaration, their names made unique."""
+        self._take_by_name()
         ordered = sorted(self._found.items(), key=lambda item: self._order(item[1].entry))
         found = [self._function(self._symbols[symbol], one.entry) for symbol, one in ordered]
         return _named([item for item in found if item is not None])
+
+    def _take_by_name(self) -> None:
+        for name, entry in self._by_name.items():
+            known = self._found.get(name)
+            if known is None or not known.exact:
+                self._found[name] = _Found(entry, exact=True)
 
     def unknown(self) -> tuple[str, ...]:
         """Return the exported functions that no entry describes, sorted."""

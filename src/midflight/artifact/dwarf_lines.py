@@ -6,10 +6,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from midflight.artifact.dwarf_constants import At, Form
-from midflight.artifact.dwarf_entries import DwarfError, read_form, read_uleb
+from midflight.artifact.dwarf_forms import DwarfError, read_form, read_uleb
 
 if TYPE_CHECKING:
-    from midflight.artifact.dwarf_entries import Entry, Unit, Value
+    from midflight.artifact.dwarf_entries import Entry, Unit
+    from midflight.artifact.dwarf_forms import Value
 
 _PATH, _DIRECTORY = 1, 2
 _MOST_FILES = 1 << 16
@@ -82,7 +83,7 @@ def _entries(unit: Unit, data: bytes, at: int) -> tuple[list[dict[int, str | int
     for _ in range(min(rows, _MOST_FILES)):
         row: dict[int, str | int] = {}
         for kind, form in formats:
-            value, at = read_form(unit, data, form, at)
+            value, at = read_form(data, form, unit.width(form), at)
             row[kind] = _plain(unit, form, value)
         if at > len(data):
             break

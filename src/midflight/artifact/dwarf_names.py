@@ -216,7 +216,7 @@ class Spelling:
             known = self._known[target.offset] = self._spell(target, depth)[:_LONGEST]
         return known
 
-    def _spell(self, entry: Entry, depth: int) -> str:  # noqa: PLR0911 - one answer for each kind of type
+    def _spell(self, entry: Entry, depth: int) -> str:
         if depth > _DEEPEST:
             return "…"
         deeper = depth + 1

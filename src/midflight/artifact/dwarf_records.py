@@ -164,7 +164,7 @@ class RecordReader:
         return None
 
 
-def _takes_part_in_copying(method: Entry, class_name: str) -> bool:  # noqa: PLR0911 - one rule after another
+def _takes_part_in_copying(method: Entry, class_name: str) -> bool:
     if method.flag(At.VIRTUALITY):
         return True
     if method.flag(At.ARTIFICIAL) or At.DEFAULTED in method.values or method.flag(At.DELETED):

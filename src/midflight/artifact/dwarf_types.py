@@ -102,7 +102,7 @@ class TypeReader:
             return f"{_KEYWORDS.get(entry.tag, '')}{entry.name}"
         return self.spelling.qualified(entry)
 
-    def _read(self, entry: Entry, depth: int) -> TypeId:  # noqa: C901, PLR0911 - one answer for each kind of type
+    def _read(self, entry: Entry, depth: int) -> TypeId:  # noqa: C901 - one answer for each kind of type
         table = self.table
         match entry.tag:
             case Tag.CONST | Tag.VOLATILE | Tag.RESTRICT | Tag.ATOMIC | Tag.IMMUTABLE:
@@ -130,7 +130,7 @@ class TypeReader:
                 return table.add(Pointer(0))
         return table.unsupported(entry.name, entry.number(At.BYTE_SIZE), "it is of a kind that midflight doesn't know")
 
-    def _base(self, entry: Entry) -> TypeId:  # noqa: C901, PLR0911 - one answer for each encoding
+    def _base(self, entry: Entry) -> TypeId:  # noqa: C901 - one answer for each encoding
         name, size = c_name(entry.name), entry.number(At.BYTE_SIZE) or 0
         add, refuse = self.table.add, self.table.unsupported
         match entry.number(At.ENCODING):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midflight.artifact.dwarf_constants import At, Tag
-from midflight.artifact.dwarf_entries import static_location
+from midflight.artifact.dwarf_locations import static_location
 from midflight.artifact.dwarf_names import (
     RECORDS,
     declaration,
@@ -57,7 +57,7 @@ class VariableReader:
         self._without_place: dict[int, _Found] = {}
         self._placed: set[int] = set()
 
-    def consider(self, entry: Entry, function: str = "") -> None:  # noqa: PLR0911 - one rule after another
+    def consider(self, entry: Entry, function: str = "") -> None:
         """Take a variable's entry; ``function`` names the function that it is local to."""
         if entry.flag(At.DECLARATION):
             return
@@ -97,7 +97,7 @@ class VariableReader:
         kind = dialect(entry.unit)
         return kind == "rust" and (name.endswith("{vtable}") or name.startswith("<"))
 
-    def _variable(  # noqa: PLR0913 - what was found out so far
+    def _variable(
         self, entry: Entry, declared: Entry, name: str, function: str, address: int | None, *, thread_local: bool
     ) -> _Found | None:
         holder = origin(entry, At.TYPE)

@@ -6,6 +6,7 @@ raises `BadLibraryError`.  Only 64-bit little-endian files are read, as only tho
 
 from __future__ import annotations
 
+import importlib
 import struct
 import zlib
 from dataclasses import dataclass
@@ -161,7 +162,8 @@ class Elf:
 
     def _symbol_count(self, tags: dict[int, int]) -> int:
         if _DT_HASH in tags:
-            return int(_WORD.unpack_from(self.data, self._file_offset(tags[_DT_HASH]) + 4)[0])
+            count: int = _WORD.unpack_from(self.data, self._file_offset(tags[_DT_HASH]) + 4)[0]
+            return count
         if _DT_GNU_HASH not in tags:
             return 0
         at = self._file_offset(tags[_DT_GNU_HASH])
@@ -170,9 +172,9 @@ class Elf:
         raw = self.data[start : start + buckets * 4]
         if len(raw) != buckets * 4:
             raise _bad("its symbol hash table lies outside the file")
-        last = max((value for (value,) in _WORD.iter_unpack(raw)), default=0)
+        last: int = max((value for (value,) in _WORD.iter_unpack(raw)), default=0)
         if last < first:
-            return first
+            return int(first)
         chain = start + buckets * 4
         while not _WORD.unpack_from(self.data, chain + (last - first) * 4)[0] & 1:
             last += 1
@@ -282,7 +284,7 @@ def _decompress(kind: int, raw: bytes, size: int, name: str) -> bytes:
 
 def _decompress_zstd(raw: bytes, size: int, name: str) -> bytes:
     try:
-        import zstandard  # noqa: PLC0415 - optional: only few libraries are compressed this way
+        zstandard = importlib.import_module("zstandard")  # optional: only few libraries are compressed this way
     except ImportError as error:
         what = f"section {name} is compressed with zstd"
         raise InterfaceError(what, todo="pip install zstandard, or link with -gz=zlib") from error

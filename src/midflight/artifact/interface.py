@@ -135,9 +135,9 @@ class Variable(msgspec.Struct, frozen=True):
     """A global or static variable.
 
     ``name``: the key in `midflight.variables`: the plain name where it is unambiguous, else with its scope
-    (``file.c:count``, ``function.count``, ``ns::Class::count``); unique within an interface.  ``address``: its link-time
-    address (add the image's base), None where it can't be said (thread-local, optimised away).  ``scope``: "" for an
-    exported variable, else the file or the function that it is private to.
+    (``file.c:count``, ``function.count``, ``ns::Class::count``); unique within an interface.  ``address``: its
+    link-time address (add the image's base), None where it can't be said (thread-local, optimised away).  ``scope``: ""
+    for an exported variable, else the file or the function that it is private to.
     """
 
     name: str
@@ -169,7 +169,7 @@ class Interface(msgspec.Struct, frozen=True):
             found = self.types[found.target]
         return found
 
-    def spell(self, type_id: TypeId) -> str:  # noqa: PLR0911 - one answer for each kind of type
+    def spell(self, type_id: TypeId) -> str:
         """Return the type's name as a C programmer writes it, as far as one line can."""
         found = self.types[type_id]
         match found:

@@ -8,14 +8,14 @@ class Calc(Protocol):
 
 Annotations may be
 
-- ctypes types: ``c_int``, ``POINTER(c_double)``, ``c_char_p``, ``c_void_p``, arrays, Structure and Union classes,
-  callback classes made by ``CFUNCTYPE``;
-- ``float``: a C ``double``; ``bool``: a C ``bool``; ``None``: ``void``; an ``IntEnum`` class: a C enum, an ``int``;
-- ``str``: a ``const char *`` with text; ``bytes``: a ``const char *`` too, ``bytearray``: an ``unsigned char *`` that is
-  written to;
+- ctypes types: ``c_int``, ``POINTER(c_double)``, ``c_char_p``, ``c_void_p``, arrays, Structure and Union
+  classes, callback classes made by ``CFUNCTYPE``;
+- ``float``: a C ``double``; ``bool``: a C ``bool``; ``None``: ``void``; an ``IntEnum`` class: a C enum;
+- ``str``: a ``const char *`` with text; ``bytes``: a ``const char *`` too, ``bytearray``: an ``unsigned char *``
+  that is written to;
 - ``int``: a 64-bit integer (``int64_t``);
-- ``Annotated[int, "int32"]``: a type by its name in C, with or without ``_t``: ``"int32"``, ``"uint8"``, ``"size_t"``,
-  ``"unsigned long"``.
+- ``Annotated[int, "int32"]``: a type by its name in C, with or without ``_t``: ``"int32"``, ``"size_t"``,
+  ``"unsigned long"``, ``"const double *"``.
 
 ``int`` is 64 bits wide because that is the safe choice where a function takes an ``int`` after all: in registers and in
 each stack slot a 64-bit argument's low half is the 32-bit one, while the other way round the high half would be
@@ -107,7 +107,7 @@ _BY_CODE: dict[str, Scalar] = {
 _POINTER: Any = ctypes.POINTER(ctypes.c_int).__base__
 _FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__
 _SIMPLE: Any = ctypes.c_int.__base__
-_TODO = "annotate it with a ctypes type, or with int, float, bool, str, bytes or None"
+_ADVICE = "annotate it with a ctypes type, or with int, float, bool, str, bytes or None"
 _KINDS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _NO_CLASSES = frozenset({"Protocol", "Generic", "object"})
 
@@ -182,7 +182,7 @@ class _Reader:
             elif parameter.kind in _KINDS:
                 if parameter.name not in hints:
                     what = f"parameter {parameter.name} has no annotation"
-                    raise InterfaceError(what, subject=self._subject(name), todo=_TODO)
+                    raise InterfaceError(what, subject=self._subject(name), todo=_ADVICE)
                 params.append(Param(parameter.name, self._of(hints[parameter.name], name)))
             else:
                 what = f"a C function has no parameter like **{parameter.name}"
@@ -198,7 +198,7 @@ class _Reader:
         address = None if symbol.thread_local else symbol.address
         return Variable(name, self._of(annotation, name), address, thread_local=symbol.thread_local)
 
-    def _of(self, annotation: Any, name: str) -> TypeId:  # noqa: PLR0911 - one answer for each kind
+    def _of(self, annotation: Any, name: str) -> TypeId:
         """Return the type that an annotation stands for."""
         add = self._table.add
         if annotation is None or annotation is type(None):
@@ -223,7 +223,7 @@ class _Reader:
                 return found
         shown = getattr(annotation, "__name__", None) or repr(annotation)
         what = f"{shown} isn't a type that C knows"
-        raise InterfaceError(what, subject=self._subject(name), todo=_TODO)
+        raise InterfaceError(what, subject=self._subject(name), todo=_ADVICE)
 
     def _annotated(self, annotation: Any, name: str) -> TypeId:
         inner, *notes = get_args(annotation)
@@ -260,9 +260,9 @@ class _Reader:
             if isinstance(self._table.types[found], Pointer):
                 return found
         what = f"{annotation} isn't one type of C"
-        raise InterfaceError(what, subject=self._subject(name), todo=_TODO)
+        raise InterfaceError(what, subject=self._subject(name), todo=_ADVICE)
 
-    def _ctype(self, kind: Any, name: str) -> TypeId | None:  # noqa: PLR0911 - one answer for each kind
+    def _ctype(self, kind: Any, name: str) -> TypeId | None:
         """Return the type of a ctypes class; None where it is none."""
         add = self._table.add
         if kind is ctypes.c_void_p:
@@ -289,7 +289,7 @@ class _Reader:
         found = self._ctype(kind, name)
         if found is None:
             what = f"{kind.__name__} can't be passed"
-            raise InterfaceError(what, subject=self._subject(name), todo=_TODO)
+            raise InterfaceError(what, subject=self._subject(name), todo=_ADVICE)
         return found
 
     def _record(self, kind: Any, name: str) -> TypeId:

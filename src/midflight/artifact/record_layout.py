@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from midflight.artifact.interface import Record
 
+_LARGEST_TRIED = 1 << 16
+
 
 class Member(NamedTuple):
     """A member to place: its class and its place; ``bits`` and ``first_bit`` for a bit-field."""
@@ -37,9 +39,6 @@ def lay_out(made: Any, record: Record, members: list[Member]) -> None:
 
 def _natural(record: Record, members: list[Member]) -> list[tuple[Any, ...]] | None:
     if not members and record.size:
-        return None
-    # ctypes reports the right place of a bit-field of bool, and writes to another.
-    if any(member.bits is not None and member.type is ctypes.c_bool for member in members):
         return None
     return [_field(member) for member in members]
 
@@ -99,17 +98,28 @@ def _fits(
         return False
     if ctypes.sizeof(trial) != record.size:
         return False
-    return all(_is_placed(getattr(trial, member.name), member) for member in members)
+    return all(
+        getattr(trial, member.name).offset == member.offset if member.bits is None else _holds_bits(trial, member)
+        for member in members
+    )
 
 
-def _is_placed(field: Any, member: Member) -> bool:
-    if member.bits is None:
-        return bool(field.offset == member.offset)
-    if hasattr(field, "bit_offset"):  # Python 3.14
-        start, bits = field.byte_offset * 8 + field.bit_offset, field.bit_size
-    else:
-        start, bits = field.offset * 8 + (field.size & 0xFFFF), field.size >> 16
-    return bool(start == member.first_bit and bits == member.bits)
+def _holds_bits(trial: Any, member: Member) -> bool:
+    """Try a bit-field: writing it must change its own bits and no others.
+
+    What ctypes says about a bit-field's place isn't enough: with bool, and in unions, it writes elsewhere.
+    """
+    size = ctypes.sizeof(trial)
+    if size > _LARGEST_TRIED:
+        return False
+    mask = ((1 << (member.bits or 0)) - 1) << (member.first_bit or 0)
+    full = (1 << size * 8) - 1
+    for background, value, wanted in ((0, -1, mask), (full, 0, full & ~mask)):
+        held = trial.from_buffer_copy(background.to_bytes(size, "little"))
+        setattr(held, member.name, value)
+        if int.from_bytes(bytes(held), "little") != wanted:
+            return False
+    return True
 
 
 def _describe_member(made: Any, record: Record, member: Member) -> None:
@@ -130,6 +140,8 @@ class _Bits:
     """A bit-field, counted from the start of the record as on all little-endian machines."""
 
     def __init__(self, first: int, bits: int, kind: Any) -> None:
+        self.place = (first, bits)
+        self.kind = kind
         self._first = first
         self._bits = bits
         self._kind = kind
@@ -162,6 +174,8 @@ class _Place:
     def __init__(self, offset: int, kind: Any) -> None:
         self.offset = offset
         self.size = ctypes.sizeof(kind)
+        self.place = (offset, self.size)
+        self.kind = kind
         self._kind = kind
 
     def __get__(self, record: Any, owner: Any = None) -> Any:

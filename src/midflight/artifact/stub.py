@@ -128,7 +128,10 @@ class _Stub:
         self._notes = Annotations(interface, self._qualified, self._class)
 
     def text(self, module_name: str) -> str:
-        parts = [f'"""The interface of {_quoted(module_name)}, as midflight reads it."""\n', _HIDDEN_IMPORTS if self._hidden else _IMPORTS]
+        parts = [
+            f'"""The interface of {_quoted(module_name)}, as midflight reads it."""\n',
+            _HIDDEN_IMPORTS if self._hidden else _IMPORTS,
+        ]
         parts += self._variables()
         for function in self._interface.functions:
             parts += self._function(function)

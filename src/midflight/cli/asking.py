@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 from prompt_toolkit import PromptSession
@@ -16,7 +18,7 @@ from midflight._errors import MidflightError
 from midflight.cli.console import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from prompt_toolkit.document import Document
 
@@ -36,6 +38,9 @@ class Asker(Protocol):
         ``check`` raises a `MidflightError` for a line that won't do, so that a person can put it right at once.
         Raises EOFError when nothing more comes, and KeyboardInterrupt when the person wants out of the question.
         """
+
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """Let something be printed while a question is open, by any thread."""
 
 
 class Terminal:
@@ -70,8 +75,10 @@ class Terminal:
             reserve_space_for_menu=4,
         )
 
-    def refresh(self) -> None:
-        """Draw the toolbar anew."""
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Print above the question, which stays as it is."""
+        yield
         for session in self._sessions.values():
             session.app.invalidate()
 
@@ -93,6 +100,10 @@ class _Check(Validator):
 class Pipe:
     """Lines from a pipe or a file.  They are repeated, so that the output reads as on a terminal."""
 
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._question = ""
+
     def ask(
         self,
         question: str,
@@ -101,14 +112,24 @@ class Pipe:
         check: Callable[[str], object] | None = None,  # noqa: ARG002 - the caller finds out
     ) -> str:
         """Ask, and repeat the answer."""
-        sys.stdout.write(f"{question} {hint} > " if hint else f"{question} > ")
-        sys.stdout.flush()
+        self._put(f"{question} {hint} > " if hint else f"{question} > ")
         line = sys.stdin.readline()
-        sys.stdout.write(line if line.endswith("\n") else f"{line}\n")
-        sys.stdout.flush()
+        self._put("", answer=line if line.endswith("\n") else f"{line}\n")
         if not line:
             raise EOFError
         return line.rstrip("\n")
 
-    def refresh(self) -> None:
-        """Do nothing: what is printed stays."""
+    def _put(self, question: str, answer: str = "") -> None:
+        with self._mutex:
+            self._question = question
+            sys.stdout.write(answer or question)
+            sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Print on lines of their own, and ask again."""
+        with self._mutex:
+            sys.stdout.write("\n" if self._question else "")
+            yield
+            sys.stdout.write(self._question)
+            sys.stdout.flush()

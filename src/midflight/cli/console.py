@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -55,7 +56,7 @@ def say_swapped(console: Console, report: Report) -> None:
 
 def say_refused(console: Console, name: str, error: MidflightError) -> None:
     """Print why a swap was refused as one line."""
-    line = Text.assemble((name, "bold"), ": swap refused, ", (explain(error), "red"))
+    line = Text.assemble((name, "bold"), ": swap refused, ", (explain(error).removeprefix(f"{name}: "), "red"))
     if error.unchanged and error.unchanged not in line.plain:
         line.append(f"; {error.unchanged}", "dim")
     say(console, "refused", line)
@@ -79,10 +80,18 @@ def _first_diagnostic(error: BuildError) -> str:
     if not errors:
         return ""
     first = errors[0]
-    place = ":".join([first.file, *(str(part) for part in (first.line, first.column) if part)])
+    place = ":".join([_near(first.file), *(str(part) for part in (first.line, first.column) if part)])
     more = len(errors) - 1
     rest = f" (and {more} more error{'s' if more > 1 else ''})" if more else ""
     return one_line(f"{place}: {first.message}{rest}" if first.file else f"{first.message}{rest}")
+
+
+def _near(path: str) -> str:
+    """Return a path as a person in this directory writes it."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return path
 
 
 def one_line(text: str) -> str:

@@ -95,11 +95,12 @@ class Host:
             return
         match event:
             case _events.Swapped(report=report) if report.changed:
-                say_swapped(self._console, report)
+                with self.asker.aside():
+                    say_swapped(self._console, report)
             case _events.Refused(name=name, error=error):
                 self._told = error
-                say_refused(self._console, name, error)
-        self.asker.refresh()
+                with self.asker.aside():
+                    say_refused(self._console, name, error)
 
     # ---- what can be said ----
 

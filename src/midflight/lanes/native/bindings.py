@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core
 from midflight.artifact import stub
-from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Signature, Unsupported, Void
-from midflight.lanes.native.by_value import ByValueCall
+from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Signature, Typedef, Unsupported, Void
+from midflight.lanes.native.by_value import ByValueCall, by_value_obstacle
 from midflight.lanes.native.callbacks import CallbackMaker
+from midflight.lanes.native.layouts import CHAR, misfit
 
 if TYPE_CHECKING:
     import inspect
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from midflight.artifact.interface import Function, Interface, Type, TypeId
 
 _ITEM_CLASSES = {"int": "i", "uint": "u", "float": "f", "bool": "b", "char": "c"}
+_CHAR = "int8" if CHAR is ctypes.c_int8 else "uint8"
+_MOST_PARAMETERS = 70
 
 
 @dataclass(eq=False)
@@ -48,10 +52,10 @@ class _UnusableError(Exception):
 class Binder:
     """Makes the bindings of one version: `bind` for each function, then `finish` with the table of all."""
 
-    def __init__(self, module: str, interface: Interface, ctypes: CTypes, hold_gil: Callable[[str], bool]) -> None:
+    def __init__(self, module: str, interface: Interface, types: CTypes, hold_gil: Callable[[str], bool]) -> None:
         self._module = module
         self._interface = interface
-        self._ctypes = ctypes
+        self.types = types
         self._hold_gil = hold_gil
         self._callbacks: dict[TypeId, CallbackMaker] = {}
         self._by_value: list[ByValueCall] = []
@@ -62,21 +66,25 @@ class Binder:
         unusable = None
         slow = None
         params: list[ParamSpec] = []
-        result: ResultSpec = ("void", "void", None)
-        hold_gil = self._hold_gil(function.name)
+        result: ResultSpec = ("void", "void", None, "")
+        hold_gil = self._hold_gil(function.name) or self._hold_gil(function.qualified)
         try:
+            if len(function.params) > _MOST_PARAMETERS:
+                message = f"it has {len(function.params)} parameters; at most {_MOST_PARAMETERS} can be passed"
+                raise _UnusableError(message)
             if function.variadic:
                 message = (
                     "it is variadic; say with which types to call it: "
                     f"midflight.function(module, {function.qualified!r}, signature='int f(const char *, int)')"
                 )
                 raise _UnusableError(message)
-            params = [self._param(param.name, param.type) for param in function.params]
+            names = stub.parameter_names(function)
+            params = [self._param(name, param.type) for name, param in zip(names, function.params, strict=True)]
             result = self._result(function.result)
-            if self._needs_ctypes(function):
-                slow = ByValueCall(self._interface, self._ctypes, function, address, hold_gil=hold_gil)
+            if result[0] == "struct" or any(param[1] == "struct" for param in params):
+                slow = ByValueCall(name, params, result, hold_gil=hold_gil)
         except _UnusableError as error:
-            unusable, params = str(error), []
+            unusable, params, result = str(error), [], ("void", "void", None, "")
         binding = _core.Binding(
             name,
             address,
@@ -97,9 +105,17 @@ class Binder:
         for call in self._by_value:
             call.table = table
 
-    def _needs_ctypes(self, function: Function) -> bool:
-        types = [*(param.type for param in function.params), function.result]
-        return any(isinstance(self._interface.strip(type_id), Record) for type_id in types)
+    # ---- values that no function passes
+
+    def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
+        """Convert a number to what fits a type, by the rules for arguments.  ``name`` is for errors."""
+        param = self._param("value", type_id)
+        number, _ = _core.Binding(f"{self._module}.{name}", 0, [param], ("void", "void", None, "")).convert(0, value)
+        return number
+
+    def from_native(self, table: Table, type_id: TypeId, value: int) -> Any:
+        """Convert an integer or an address as a function's result of that type would be."""
+        return _core.Binding(self._module, 0, [], self._result(type_id)).result_from(table, value)
 
     # ---- parameters
 
@@ -111,19 +127,22 @@ class Binder:
             case Array(element):
                 return self._pointer(name, spelled, element, const=False)
             case Record():
-                return (name, "pointer", "r", 0, True, spelled, self._ctypes.of(type_id))
+                ctype = self._by_value_class(type_id)
+                return (name, "struct", "r", 0, True, spelled, ctype, "", partial(misfit, ctype))
             case other:
-                return (name, self._kind(other), "v", 0, False, spelled, None)
+                return (name, self._kind(other), "v", 0, False, spelled, None, "", None)
 
     def _pointer(self, name: str, spelled: str, target: TypeId, *, const: bool) -> ParamSpec:
+        same = self._canonical(target)
         if isinstance(self._interface.strip(target), Signature):
-            return (name, "callback", "o", 0, const, spelled, self._callback(target))
+            return (name, "callback", "o", 0, const, spelled, self._callback(target), same, None)
         item, size, ctype = self._item(target)
-        return (name, "pointer", item, size, const, spelled, ctype)
+        fits = None if ctype is None else partial(misfit, ctype)
+        return (name, "pointer", item, size, const, spelled, ctype, same, fits)
 
     def _callback(self, signature: TypeId) -> CallbackMaker:
         if signature not in self._callbacks:
-            self._callbacks[signature] = CallbackMaker(self._interface, self._ctypes, signature)
+            self._callbacks[signature] = CallbackMaker(self._interface, self.types, signature)
         return self._callbacks[signature]
 
     def _item(self, target: TypeId) -> tuple[str, int, Any]:
@@ -132,17 +151,46 @@ class Binder:
             case Void():
                 return "v", 0, None
             case Scalar(_, kind, size):
-                return _ITEM_CLASSES[kind], size, self._ctypes.of(target)
+                return _ITEM_CLASSES[kind], size, self.types.of(target)
             case Enum(_, size, signed):
-                return "i" if signed else "u", size, self._ctypes.of(target)
+                return "i" if signed else "u", size, self.types.of(target)
             case Record(_, _, size) if size:
-                return "r", size, self._ctypes.of(target)
+                return "r", size, self.types.of(target)
             case Array(element):
                 return self._item(element)
             case Pointer():
-                return "p", 8, self._ctypes.of(target)
+                return "p", 8, self.types.of(target)
             case _:
                 return "o", 0, None
+
+    def _canonical(self, type_id: TypeId) -> str:
+        """Write a type so that the same type is the same text, whatever typedefs and `const` it is declared with."""
+        interface, name = self._interface, ""
+        while isinstance(found := interface.types[type_id], Typedef):
+            name, type_id = found.name, found.target
+        match found:
+            case Pointer(target, _):
+                return f"{self._canonical(target)} *"
+            case Array(element, count):
+                return f"{self._canonical(element)}[{'' if count is None else count}]"
+            case Signature(params, result):
+                return f"{self._canonical(result)} ({', '.join(map(self._canonical, params))})"
+            case Scalar(_, "char", _):
+                return "char"
+            case Scalar(_, kind, size):
+                return f"{kind}{size * 8}"
+            case Record(name="") | Enum(name=""):
+                return name or interface.spell(type_id)
+            case _:
+                return interface.spell(type_id)
+
+    def _by_value_class(self, type_id: TypeId) -> Any:
+        """Return the ctypes class of a struct that ctypes can pass as the library expects it."""
+        reason = by_value_obstacle(self._interface, type_id)
+        if reason is not None:
+            message = f"{self._interface.spell(type_id)} can't be passed by value: {reason}"
+            raise _UnusableError(message)
+        return self.types.of(type_id)
 
     # ---- results
 
@@ -150,22 +198,22 @@ class Binder:
         spelled = self._interface.spell(type_id)
         match self._interface.strip(type_id):
             case Void():
-                return ("void", spelled, None)
+                return ("void", spelled, None, "")
             case Pointer(target, const):
                 return self._pointer_result(spelled, target, const=const)
             case Record():
-                return ("void", spelled, None)
-            case Enum(_, _, _) as enum:
-                return (self._kind(enum), spelled, _members(self._ctypes.enum(type_id)))
+                return ("struct", spelled, self._by_value_class(type_id), "")
+            case Enum() as enum:
+                return (self._kind(enum), spelled, _members(self.types.enum(type_id)), "")
             case other:
-                return (self._kind(other), spelled, None)
+                return (self._kind(other), spelled, None, "")
 
     def _pointer_result(self, spelled: str, target: TypeId, *, const: bool) -> ResultSpec:
         pointed = self._interface.strip(target)
         if const and isinstance(pointed, Scalar) and pointed.kind == "char":
-            return ("string", spelled, None)
+            return ("string", spelled, None, "")
         _, _, ctype = ("", 0, None) if isinstance(pointed, Signature) else self._item(target)
-        return ("pointer", spelled, ctype)
+        return ("pointer", spelled, ctype, self._canonical(target))
 
     # ---- numbers
 
@@ -175,7 +223,9 @@ class Binder:
                 return "bool"
             case Scalar(_, "float", size) if size in (4, 8):
                 return f"float{size * 8}"
-            case Scalar(_, "int" | "char", size) if size in (1, 2, 4, 8):
+            case Scalar(_, "char", 1):
+                return _CHAR
+            case Scalar(_, "int", size) if size in (1, 2, 4, 8):
                 return f"int{size * 8}"
             case Scalar(_, "uint", size) if size in (1, 2, 4, 8):
                 return f"uint{size * 8}"
@@ -190,5 +240,5 @@ class Binder:
 
 
 def _members(enum: Any) -> dict[int, Any]:
-    """Map each value to its enumerator (the first, where two have the same value)."""
+    """Map each value to its enumerator; IntEnum leaves out all but the first of those with the same value."""
     return {member.value: member for member in enum}

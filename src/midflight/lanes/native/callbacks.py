@@ -6,17 +6,22 @@ Guarantees:
 - Who wants another lifetime passes a ctypes function object, and keeps it alive himself.
 - An exception raised by the callable is raised by the call into the module that it was called from, once that call
   returns; the native code sees 0.
+- The same callable may be passed from several threads at once: all get the same function pointer.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
+import math
+import types
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core
-from midflight._errors import ArgumentTypeError
-from midflight.artifact.interface import Enum, Pointer, Scalar, Signature, Void
+from midflight._errors import ArgumentRangeError, ArgumentTypeError
+from midflight.artifact.interface import Enum, Pointer, Record, Scalar, Signature, Unsupported, Void
+from midflight.lanes.native.by_value import by_value_obstacle
+from midflight.lanes.native.layouts import CHAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +32,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("midflight")
 
 _function_pointer_type: Any = ctypes.CFUNCTYPE(None).__mro__[1]  # _ctypes.CFuncPtr
+_pointer_type: Any = ctypes.POINTER(ctypes.c_int).__base__  # _ctypes._Pointer
+_simple_type: Any = ctypes.c_int.__base__  # _ctypes._SimpleCData
+_BOUND = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
+"""Made anew by each access to an attribute, and equal where they are the same method of the same object."""
 
 
 class CallbackMaker:
@@ -48,15 +57,16 @@ class CallbackMaker:
             return ctypes.cast(value, ctypes.c_void_p).value or 0
         if not callable(value):
             return None
-        key = value if _hashable(value) else id(value)
+        # What was made keeps the callable alive, so its identity isn't used again.
+        key = value if isinstance(value, _BOUND) else id(value)
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = self._make(value)
+            made = self._made.setdefault(key, self._make(value))
         return ctypes.cast(made[0], ctypes.c_void_p).value
 
     def _make(self, function: Callable[..., object]) -> tuple[Any, object]:
         result, check = self._result()
-        arguments = [self._types.of(param) for param in self._signature.params]
+        arguments = [self._argument(param) for param in self._signature.params]
         incoming = [self._incoming(param) for param in self._signature.params]
 
         def call(*values: Any) -> Any:
@@ -70,10 +80,29 @@ class CallbackMaker:
 
         return ctypes.CFUNCTYPE(result, *arguments)(call), function
 
+    def _argument(self, param: TypeId) -> Any:
+        """Return the ctypes class by which an argument comes in."""
+        interface = self._interface
+        reason = "it takes further arguments of unknown types" if self._signature.variadic else None
+        match interface.strip(param):
+            case Unsupported(_, _, why):
+                reason = why
+            case Record():
+                reason = by_value_obstacle(interface, param)
+            case Scalar(_, "char"):
+                return CHAR
+            case Pointer(target, const) if not const and _is_char(interface, target):
+                return ctypes.POINTER(ctypes.c_char)
+        if reason is not None:
+            what = f"a Python function can't take {interface.spell(param)}: {reason}"
+            raise ArgumentTypeError(what, todo="let a function of the library be called there")
+        return self._types.of(param)
+
     def _incoming(self, param: TypeId) -> Callable[[Any], Any]:
         """How a value from C is shown to Python."""
         match self._interface.strip(param):
-            case Pointer(target, _) if _is_char(self._interface, target):
+            # One that isn't const may be a buffer to be filled: nobody knows where its text ends.
+            case Pointer(target, True) if _is_char(self._interface, target):
                 return _text
             case Enum():
                 enum = self._types.enum(param)
@@ -88,28 +117,21 @@ class CallbackMaker:
         match found:
             case Void():
                 return None, lambda _value: None
-            case Scalar(_, "int" | "uint" | "char", size):
-                signed = found.kind != "uint"
-                return self._types.of(self._signature.result), _ranged(found.name, size, signed=signed)
+            case Scalar(_, "char"):
+                return CHAR, _ranged("char", 1, signed=CHAR is ctypes.c_int8)
+            case Scalar(name, "int" | "uint", size):
+                return self._types.of(self._signature.result), _ranged(name, size, signed=found.kind == "int")
             case Enum(name, size, signed):
                 return self._types.of(self._signature.result), _ranged(name, size, signed=signed)
             case Scalar(_, "bool"):
                 return ctypes.c_bool, bool
-            case Scalar(_, "float"):
-                return self._types.of(self._signature.result), float
+            case Scalar(name, "float", size):
+                return self._types.of(self._signature.result), _floating(name, size)
             case Pointer():
                 return ctypes.c_void_p, _pointer_result
             case _:
                 what = f"a callback can't return {self._interface.spell(self._signature.result)}"
                 raise ArgumentTypeError(what, todo="let it return a number, a pointer or nothing")
-
-
-def _hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 def _is_char(interface: Interface, target: TypeId) -> bool:
@@ -121,14 +143,9 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _text(value: Any) -> str | None:
-    """Show a `char *` as text, as results are."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if not value:
-        return None
-    found = ctypes.cast(value, ctypes.c_char_p).value
-    return None if found is None else found.decode("utf-8", "surrogateescape")
+def _text(value: bytes | None) -> str | None:
+    """Show a `const char *` as text, as results are."""
+    return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
 def _ranged(name: str, size: int, *, signed: bool) -> Callable[[Any], int]:
@@ -141,16 +158,41 @@ def _ranged(name: str, size: int, *, signed: bool) -> Callable[[Any], int]:
         number = value.__index__()
         if not low <= number <= high:
             what = f"a callback returned {number}, which doesn't fit {name}"
-            raise ArgumentTypeError(what, todo=f"let it return an integer from {low} to {high}")
+            raise ArgumentRangeError(what, todo=f"let it return an integer from {low} to {high}")
         return int(number)
 
     return check
 
 
+def _floating(name: str, size: int) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        if not hasattr(value, "__float__") and not hasattr(value, "__index__"):
+            what = f"a callback returned {type(value).__name__} where {name} is expected"
+            raise ArgumentTypeError(what, todo="let it return a number")
+        try:
+            number = float(value)
+            fits = size == ctypes.sizeof(ctypes.c_double) or math.isinf(ctypes.c_float(number).value) == math.isinf(
+                number
+            )
+        except OverflowError:
+            number, fits = 0.0, False
+        if not fits:
+            what = f"a callback returned a number that doesn't fit {name}"
+            raise ArgumentRangeError(what, todo=f"let it return a number that {name} can hold")
+        return number
+
+    return check
+
+
 def _pointer_result(value: Any) -> int | None:
-    if value is None:
-        return None
+    """Return an address.  What it points to must outlive the callback, so nothing temporary is accepted."""
+    if value is None or isinstance(value, int):
+        return value or None
     if isinstance(value, _core.Pointer):
         return value.address
-    found = ctypes.cast(value, ctypes.c_void_p).value
-    return found or None
+    if isinstance(value, (_pointer_type, _function_pointer_type, ctypes.c_void_p, ctypes.c_char_p)):
+        return ctypes.cast(value, ctypes.c_void_p).value
+    if isinstance(value, (ctypes.Array, ctypes.Structure, ctypes.Union, _simple_type)):
+        return ctypes.addressof(value)
+    what = f"a callback returned {type(value).__name__} where a pointer is expected"
+    raise ArgumentTypeError(what, todo="let it return a ctypes object that you keep alive, a Pointer, or None")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from midflight import _core
 from midflight._directory import private
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from midflight._core import Binding, Image, Table
     from midflight._lane import ExplicitFunction, Wanted
+    from midflight.artifact.interface import TypeId
 
 _UNDEFINED = re.compile(r"undefined symbol: (?P<name>[^\s,]+)")
 _MISSING = re.compile(r"(?P<name>[^\s:]+): cannot open shared object file")
@@ -52,8 +53,9 @@ class NativeLane:
         image = _open_image(wanted)
         try:
             types = wanted.ctypes or CTypes(wanted.interface)
-            table, explicit = _bind(wanted, image, types)
-            code = NativeCode(image, table, types, explicit, neighbours)
+            binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil)
+            table, explicit = _bind(wanted, image, binder)
+            code = NativeCode(image, table, binder, explicit, neighbours)
         except BaseException:
             image.close()
             raise
@@ -64,13 +66,14 @@ class NativeCode:
     """One version's image."""
 
     def __init__(
-        self, image: Image, table: Table, types: CTypes, explicit: _Explicit, neighbours: list[ctypes.CDLL]
+        self, image: Image, table: Table, binder: Binder, explicit: _Explicit, neighbours: list[ctypes.CDLL]
     ) -> None:
         self.table = table
-        self.ctypes = types
+        self.ctypes = binder.types
         self.path = image.path
         self.warnings: tuple[str, ...] = ()
         self._image = image
+        self._binder = binder
         self._explicit = explicit
         self._neighbours = neighbours
 
@@ -81,6 +84,14 @@ class NativeCode:
             what = "the debug information places it outside of the library"
             raise BadLibraryError(what, todo="rebuild the library; its debug information is damaged")
         return place
+
+    def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
+        """Convert a number for a variable, by the rules for arguments."""
+        return self._binder.to_native(name, type_id, value)
+
+    def from_native(self, type_id: TypeId, value: int) -> Any:
+        """Convert an integer or an address that a variable holds, by the rules for results."""
+        return self._binder.from_native(self.table, type_id, value)
 
     def add_explicit(self, slot: int, wanted: ExplicitFunction) -> None:
         """Fill a slot with a function under a signature of the user's."""
@@ -177,9 +188,8 @@ def _beside(names: list[str], paths: list[str], origin: Path) -> Iterator[Path]:
 # ---- binding --------------------------------------------------------------------------------------------------------
 
 
-def _bind(wanted: Wanted, image: Image, types: CTypes) -> tuple[Table, _Explicit]:
+def _bind(wanted: Wanted, image: Image, binder: Binder) -> tuple[Table, _Explicit]:
     """Bind every function of the interface, and what the user wants under signatures of his own."""
-    binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil)
     made: dict[str, Binding] = {}
     addresses: dict[str, int] = {}
     for function in wanted.interface.functions:
