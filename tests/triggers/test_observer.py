@@ -242,7 +242,8 @@ def test_one_thread_for_all(tmp_path: Path, make_target: Callable[..., FakeTarge
     for subscription in subscriptions:
         observer.remove(subscription)
         subscription.runner.release()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("midflight")]
+    ours = {"midflight-watch", "midflight-timer"}
+    assert not [thread for thread in threading.enumerate() if thread.name in ours or "swap" in thread.name]
 
 
 def test_trail_names_every_link_and_the_first_gap(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ class Observer:
 
     def _run(self, wake: _Flag) -> None:
         notify, watched = None, _Directories()
+        _settle_notifier()
         while (subscriptions := self._next(wake)) is not None:
             for subscription in subscriptions:
                 subscription.follow()
@@ -230,6 +231,17 @@ def _open(directories: _Directories) -> RustNotify | None:
     except (OSError, RuntimeError) as error:
         _log.warning("file notifications can't be had (%s); the files are looked at ten times a second instead", error)
         return None
+
+
+def _settle_notifier() -> None:
+    """Let the notifier make what it makes at its first use, before anybody is told that the watching has begun.
+
+    A fork in the middle of that would leave the child's first use waiting for ever for a thread that it doesn't have.
+    """
+    raised = _Flag()
+    raised.value = True
+    with contextlib.suppress(OSError, RuntimeError):
+        RustNotify([], False, False, 0, False, True).watch(1, 1, 1, raised)
 
 
 def _changes(
