@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unwind.h>
 
@@ -310,6 +311,7 @@ mf_personality_through(int version, _Unwind_Action actions, _Unwind_Exception_Cl
 typedef struct cxx_runtime {
     void *(*begin_catch)(void *);
     void (*end_catch)(void);
+    char *(*demangle)(const char *, char *, size_t *, int *);
     const void *std_exception; /* typeid(std::exception) */
 } cxx_runtime;
 
@@ -321,6 +323,7 @@ find_cxx_runtime(void)
     if (library != NULL) {
         *(void **)&found.begin_catch = dlsym(library, "__cxa_begin_catch");
         *(void **)&found.end_catch = dlsym(library, "__cxa_end_catch");
+        *(void **)&found.demangle = dlsym(library, "__cxa_demangle");
         found.std_exception = dlsym(library, "_ZTISt9exception");
         dlclose(library);
     }
@@ -351,6 +354,16 @@ copy_what(const type_info *thrown, const void *std_exception, void *object, char
     snprintf(text, size, "%s", what(object));
 }
 
+static void
+copy_type_name(const type_info *thrown, const cxx_runtime *runtime, char *text, size_t size)
+{
+    const char *name = thrown->name[0] == '*' ? thrown->name + 1 : thrown->name;
+    int status = -1;
+    char *readable = runtime->demangle != NULL ? runtime->demangle(name, NULL, NULL, &status) : NULL;
+    snprintf(text, size, "%s", status == 0 && readable != NULL ? readable : name);
+    free(readable);
+}
+
 void
 mf_exception_take(mf_registers *registers, mf_exception_text *text)
 {
@@ -358,12 +371,11 @@ mf_exception_take(mf_registers *registers, mf_exception_text *text)
     registers->exception = NULL;
     text->type_name[0] = text->what[0] = '\0';
     const type_info *thrown = NULL;
+    cxx_runtime runtime = find_cxx_runtime();
     if (exception->exception_class == GNU_CXX) {
         memcpy(&thrown, (char *)exception - TYPE_BEFORE_HEADER, sizeof thrown);
-        const char *name = thrown->name;
-        snprintf(text->type_name, sizeof text->type_name, "%s", name[0] == '*' ? name + 1 : name);
+        copy_type_name(thrown, &runtime, text->type_name, sizeof text->type_name);
     }
-    cxx_runtime runtime = find_cxx_runtime();
     if (runtime.begin_catch == NULL || runtime.end_catch == NULL) {
         unwinder use = find_unwinder();
         if (use.delete_exception != NULL) {

@@ -54,7 +54,7 @@ void mf_call_through(void) __attribute__((visibility("hidden")));
 
 /* What a C++ exception says of itself. */
 typedef struct mf_exception_text {
-    char type_name[256]; /* mangled, as std::type_info::name() gives it */
+    char type_name[256]; /* as C++ writes it; as std::type_info::name() gives it where the runtime can't be asked */
     char what[512];      /* std::exception::what(), or "" */
 } mf_exception_text;
 

@@ -27,6 +27,7 @@ typedef struct mf_elf {
     uint64_t low, high; /* the span of addresses that loading it takes, rounded to pages */
     uint64_t init, init_array, init_count; /* constructors (link-time addresses); 0: none */
     uint64_t flags, flags_1;               /* DT_FLAGS, DT_FLAGS_1 */
+    bool lazy_possible;                    /* it has what binding functions at their first call needs */
 } mf_elf;
 
 /* Checks that everything the system's loader will follow lies inside the file and has the form that the loader takes

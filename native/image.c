@@ -2,19 +2,17 @@
 #include "image.h"
 
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <link.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "elf_file.h"
-#include "maps.h"
 #include "leftovers.h"
+#include "maps.h"
+#include "private_copy.h"
+#include "thread_keys.h"
 
 struct mf_image {
     void *handle; /* the loader's; NULL once closed */
@@ -22,7 +20,8 @@ struct mf_image {
     char *label;  /* how the memory map names it */
     bool is_file; /* path is a file of ours, to be removed when it is unmapped */
     pid_t owner;  /* the process that made the file: a fork's child must not remove it */
-    bool handlers_possible;
+    bool handlers_possible, lazy_possible;
+    mf_image *next; /* in the list of those that couldn't be opened */
     mf_image_facts facts;
 };
 
@@ -43,7 +42,7 @@ remember_arguments(int argc, char **argv, char **environment)
     program_environment = environment;
 }
 
-/* ---- the private copy -------------------------------------------------------------------------------------------- */
+/* ---- what is changed ----------------------------------------------------------------------------------------------- */
 
 static bool
 imports(const mf_elf *elf, const char *name)
@@ -70,6 +69,14 @@ imports_any(const mf_elf *elf, const char *const *names)
 static const char *const SETS_HANDLERS[] = {"sigaction", "signal", "__sysv_signal", "bsd_signal", "sigset", NULL};
 static const char *const THREAD_DESTRUCTORS[] = {"__cxa_thread_atexit", "__cxa_thread_atexit_impl", NULL};
 
+static void
+bind_all(mf_elf *elf, const mf_wrapper *wrapper)
+{
+    for (; wrapper->symbol != NULL; wrapper++) {
+        mf_elf_bind(elf, wrapper->symbol, wrapper->address);
+    }
+}
+
 /* Reads what is to be known of the file and makes the changes; see elf_file.h for why each. */
 static void
 prepare(mf_elf *elf, mf_image *image, plan *planned)
@@ -78,76 +85,12 @@ prepare(mf_elf *elf, mf_image *image, plan *planned)
     image->facts.thread_destructors = imports_any(elf, THREAD_DESTRUCTORS);
     image->facts.nodelete = (elf->flags_1 & DF_1_NODELETE) != 0;
     image->facts.uniques_rewritten = mf_elf_weaken_unique(elf);
-    for (const mf_wrapper *wrapper = mf_leftovers_wrappers; wrapper->symbol != NULL; wrapper++) {
-        mf_elf_bind(elf, wrapper->symbol, wrapper->address);
-    }
+    image->lazy_possible = elf->lazy_possible;
+    bind_all(elf, mf_leftovers_wrappers);
+    bind_all(elf, mf_thread_keys_wrappers);
     mf_elf_forget_soname(elf);
     mf_elf_take_constructors(elf);
     *planned = (plan){elf->low, elf->high, elf->init, elf->init_array, elf->init_count};
-}
-
-static bool
-write_all(int file, const uint8_t *bytes, size_t size)
-{
-    while (size != 0) {
-        ssize_t written = write(file, bytes, size);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return false;
-        }
-        bytes += written;
-        size -= (size_t)written;
-    }
-    return true;
-}
-
-static mf_failure_kind
-write_file(const char *path, const uint8_t *bytes, size_t size, mf_failure *failure)
-{
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
-    if (file < 0) {
-        return mf_fail(failure, MF_SYSTEM, "the private copy %s can't be made: %s", path, strerror(errno));
-    }
-    if (!write_all(file, bytes, size)) {
-        mf_fail(failure, MF_SYSTEM, "the private copy %s can't be written: %s", path, strerror(errno));
-        close(file);
-        unlink(path);
-        return MF_SYSTEM;
-    }
-    close(file);
-    return MF_OK;
-}
-
-/* glibc takes two equal names for the same library, and /proc/self/fd/7 may have been another file before.  Paths that
- * mean the same but are spelled by a number that is never used twice ("/" for a 0 bit, "/." for a 1) can't be mixed up. */
-static void
-spell_memfd_path(char *text, int file)
-{
-    static atomic_ulong counter;
-    unsigned long number = atomic_fetch_add(&counter, 1);
-    text += sprintf(text, "/proc/self");
-    for (; number != 0; number >>= 1) {
-        text += sprintf(text, (number & 1) != 0 ? "/." : "/");
-    }
-    sprintf(text, "/fd/%d", file);
-}
-
-enum { MEMFD_PATH_SIZE = 10 + 2 * 64 + 4 + 12, SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
-
-static int
-make_memfd(const char *name, const uint8_t *bytes, size_t size, mf_failure *failure)
-{
-    int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (file < 0 || !write_all(file, bytes, size) || fcntl(file, F_ADD_SEALS, SEALS) != 0) {
-        mf_fail(failure, MF_SYSTEM, "the private copy in memory can't be made: %s", strerror(errno));
-        if (file >= 0) {
-            close(file);
-        }
-        return -1;
-    }
-    return file;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
@@ -155,32 +98,19 @@ make_memfd(const char *name, const uint8_t *bytes, size_t size, mf_failure *fail
 static mf_failure_kind
 open_handle(mf_image *image, const mf_image_options *options, const uint8_t *bytes, size_t size, mf_failure *failure)
 {
-    char memfd_path[MEMFD_PATH_SIZE];
-    const char *path = options->path;
-    int memfd = -1;
-    if (path != NULL) {
-        if (write_file(path, bytes, size, failure) != MF_OK) {
-            return failure->kind;
-        }
-        image->is_file = true;
-    } else {
-        memfd = make_memfd(options->name, bytes, size, failure);
-        if (memfd < 0) {
-            return failure->kind;
-        }
-        spell_memfd_path(memfd_path, memfd);
-        path = memfd_path;
+    mf_copy copy;
+    if (mf_copy_make(&copy, options->path, options->name, bytes, size, failure) != MF_OK) {
+        return failure->kind;
     }
-    image->path = strdup(path);
-    image->label = strdup(options->path != NULL ? path : options->name);
-    image->handle = dlopen(path, (options->lazy ? RTLD_LAZY : RTLD_NOW) | RTLD_LOCAL);
+    image->path = copy.path;
+    image->label = copy.label;
+    image->is_file = options->path != NULL;
+    image->handle = dlopen(image->path, (options->lazy && image->lazy_possible ? RTLD_LAZY : RTLD_NOW) | RTLD_LOCAL);
     if (image->handle == NULL) {
         const char *words = dlerror();
         mf_fail(failure, MF_LOAD_FAILED, "%s", words != NULL ? words : "the loader gave no reason");
     }
-    if (memfd >= 0) {
-        close(memfd);
-    }
+    mf_copy_opened(&copy);
     return failure->kind;
 }
 
@@ -242,6 +172,53 @@ remove_file(mf_image *image)
     image->is_file = false;
 }
 
+/* ---- what couldn't be opened and can't be closed yet ----------------------------------------------------------- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the list; never held while a library's code runs */
+static mf_image *abandoned;
+
+/* Closes an image whose constructors failed, now or later: an earlier constructor may have started a thread. */
+static void
+abandon(mf_image *image)
+{
+    char why[1];
+    if (!mf_image_is_held(image, why, sizeof why) && mf_image_close(image)) {
+        mf_image_free(image);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    image->next = abandoned;
+    abandoned = image;
+    pthread_mutex_unlock(&lock);
+}
+
+static void
+sweep_abandoned(void)
+{
+    pthread_mutex_lock(&lock);
+    mf_image *list = abandoned;
+    abandoned = NULL;
+    pthread_mutex_unlock(&lock);
+    while (list != NULL) {
+        mf_image *image = list;
+        list = image->next;
+        abandon(image);
+    }
+}
+
+/* In a fork's child another thread may have held it. */
+static void
+after_fork_in_child(void)
+{
+    pthread_mutex_init(&lock, NULL);
+}
+
+__attribute__((constructor)) static void
+register_fork_handler(void)
+{
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
+
 mf_image *
 mf_image_open(const mf_image_options *options, const void *bytes, size_t size, mf_failure *failure,
               mf_exception_text *thrown)
@@ -249,6 +226,7 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
     mf_image *image = calloc(1, sizeof *image);
     plan planned = {0};
     failure->kind = MF_OK;
+    sweep_abandoned();
     if (image == NULL) {
         mf_fail(failure, MF_SYSTEM, "no memory");
         return NULL;
@@ -265,9 +243,7 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
     image->facts.high = loaded->l_addr + planned.high;
     if (!run_constructors(image, &planned, thrown)) {
         mf_fail(failure, MF_CONSTRUCTOR, "a constructor raised a C++ exception");
-        mf_image_close(image);
-        remove_file(image);
-        mf_image_free(image);
+        abandon(image);
         return NULL;
     }
     return image;
@@ -307,6 +283,12 @@ mf_image_is_held(const mf_image *image, char *text, size_t size)
                  number);
         return true;
     }
+    threads = mf_thread_keys_running(image->facts.low, image->facts.high);
+    if (threads != 0) {
+        snprintf(text, size, "%zu ending thread%s in a destructor of its thread-specific data", threads,
+                 threads == 1 ? "" : "s");
+        return true;
+    }
     number = image->handlers_possible ? mf_leftovers_signal_inside(image->facts.low, image->facts.high) : 0;
     if (number != 0) {
         snprintf(text, size, "its handler for signal %d (%s)", number, strsignal(number));
@@ -315,24 +297,34 @@ mf_image_is_held(const mf_image *image, char *text, size_t size)
     return false;
 }
 
-bool
-mf_image_close(mf_image *image)
+/* The loader sweeps what a thread's destructors had pinned only when something is closed: open it and close it once
+ * more.  Only while it is mapped: its path may be another file's by then. */
+static void
+close_again(const mf_image *image)
 {
-    if (image->handle != NULL) {
-        mf_leftovers_delete_keys(image->facts.low, image->facts.high);
-        dlclose(image->handle);
-        image->handle = NULL;
-    } else {
-        /* The loader sweeps what a thread's destructors had pinned only when something is closed: open and close it
-         * once more. */
+    if (mf_maps_hold(image->facts.low, image->facts.high, image->label)) {
         void *again = dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD);
         if (again != NULL) {
             dlclose(again);
         }
     }
+}
+
+bool
+mf_image_close(mf_image *image)
+{
+    if (image->handle == NULL) {
+        close_again(image);
+    } else if (image->facts.nodelete || mf_thread_keys_disarm(image->facts.low, image->facts.high)) {
+        dlclose(image->handle);
+        image->handle = NULL;
+    } else {
+        return false; /* a thread has just entered a destructor: mf_image_is_held says so */
+    }
     if (mf_maps_hold(image->facts.low, image->facts.high, image->label)) {
         return false;
     }
+    mf_thread_keys_delete(image->facts.low, image->facts.high);
     remove_file(image);
     return true;
 }

@@ -5,12 +5,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <threads.h>
 #include <unistd.h>
 
-/* ---- the list of threads -------------------------------------------------------------------------------------- */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the list of threads */
+
+/* ---- the list of threads ---------------------------------------------------------------------------------------- */
 
 typedef struct thread {
     uintptr_t code; /* an address in the library that started it */
@@ -18,15 +19,8 @@ typedef struct thread {
     struct thread *next, **link;
 } thread;
 
-typedef struct key {
-    pthread_key_t key;
-    uintptr_t destructor;
-    struct key *next;
-} key;
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the two lists */
 static thread *threads;
-static key *keys;
+static _Thread_local thread *own; /* the record of the thread that runs */
 
 static void
 add(thread *one, uintptr_t code)
@@ -43,9 +37,22 @@ add(thread *one, uintptr_t code)
     pthread_mutex_unlock(&lock);
 }
 
+/* Called by the thread itself, before it enters the library's code. */
+static void
+begin(thread *one)
+{
+    own = one;
+    pthread_mutex_lock(&lock);
+    one->number = gettid();
+    pthread_mutex_unlock(&lock);
+}
+
 static void
 drop(thread *one)
 {
+    if (own == one) {
+        own = NULL;
+    }
     pthread_mutex_lock(&lock);
     *one->link = one->next;
     if (one->next != NULL) {
@@ -92,7 +99,7 @@ run(void *data)
 {
     start *started = data;
     void *result;
-    started->one.number = gettid();
+    begin(&started->one);
     pthread_cleanup_push(finish, started);
     if (started->posix != NULL) {
         result = started->posix(started->argument);
@@ -155,7 +162,7 @@ call_method(state *object, size_t slot)
 static void
 run_state(state *self)
 {
-    self->one.number = gettid();
+    begin(&self->one);
     call_method(self->inner, RUN);
 }
 
@@ -204,70 +211,6 @@ wrap_std_thread(void *self, state **owner, void (*depend)(void))
     real(self, &ours, depend);
 }
 
-/* ---- destructors of thread-specific keys ------------------------------------------------------------------------- */
-
-static int
-wrap_key_create(pthread_key_t *made, void (*destructor)(void *))
-{
-    int problem = pthread_key_create(made, destructor);
-    key *one = problem == 0 && destructor != NULL ? malloc(sizeof *one) : NULL;
-    if (one != NULL) {
-        pthread_mutex_lock(&lock);
-        *one = (key){*made, (uintptr_t)destructor, keys};
-        keys = one;
-        pthread_mutex_unlock(&lock);
-    }
-    return problem;
-}
-
-static int
-wrap_tss_create(tss_t *made, tss_dtor_t destructor)
-{
-    pthread_key_t made_key;
-    int problem = wrap_key_create(&made_key, destructor);
-    *made = made_key;
-    return problem == 0 ? thrd_success : thrd_error;
-}
-
-/* Deletes every listed key that has number `number`, or whose destructor lies in [low, high). */
-static size_t
-delete_keys(const pthread_key_t *number, uintptr_t low, uintptr_t high)
-{
-    size_t count = 0;
-    pthread_mutex_lock(&lock);
-    for (key **link = &keys; *link != NULL;) {
-        key *one = *link;
-        if (number != NULL ? one->key == *number : one->destructor >= low && one->destructor < high) {
-            pthread_key_delete(one->key);
-            *link = one->next;
-            free(one);
-            count++;
-        } else {
-            link = &one->next;
-        }
-    }
-    pthread_mutex_unlock(&lock);
-    return count;
-}
-
-static int
-wrap_key_delete(pthread_key_t number)
-{
-    return delete_keys(&number, 0, 0) != 0 ? 0 : pthread_key_delete(number);
-}
-
-static void
-wrap_tss_delete(tss_t number)
-{
-    wrap_key_delete(number);
-}
-
-size_t
-mf_leftovers_delete_keys(uintptr_t low, uintptr_t high)
-{
-    return delete_keys(NULL, low, high);
-}
-
 /* ---- signal handlers ---------------------------------------------------------------------------------------------- */
 
 int
@@ -285,23 +228,44 @@ mf_leftovers_signal_inside(uintptr_t low, uintptr_t high)
     return 0;
 }
 
-void
-mf_leftovers_after_fork(void)
+/* ---- fork ---------------------------------------------------------------------------------------------------------- */
+
+static void
+before_fork(void)
 {
-    pthread_mutex_init(&lock, NULL);
-    /* The other threads don't exist here; their records are few, and freeing them could touch a torn list. */
-    threads = NULL;
+    pthread_mutex_lock(&lock);
 }
 
-#define WRAPPER(symbol, function) {symbol, (uintptr_t)(function)}
+static void
+after_fork_in_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* The other threads don't exist in the child; their records are few, and stay. */
+static void
+after_fork_in_child(void)
+{
+    threads = own;
+    if (own != NULL) {
+        own->number = gettid();
+        own->next = NULL;
+        own->link = &threads;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void
+register_fork_handlers(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+/* ---- what libraries are bound to -------------------------------------------------------------------------------- */
 
 const mf_wrapper mf_leftovers_wrappers[] = {
-    WRAPPER("pthread_create", wrap_pthread_create),
-    WRAPPER("thrd_create", wrap_thrd_create),
-    WRAPPER("pthread_key_create", wrap_key_create),
-    WRAPPER("pthread_key_delete", wrap_key_delete),
-    WRAPPER("tss_create", wrap_tss_create),
-    WRAPPER("tss_delete", wrap_tss_delete),
-    WRAPPER("_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE", wrap_std_thread),
+    MF_WRAPPER("pthread_create", wrap_pthread_create),
+    MF_WRAPPER("thrd_create", wrap_thrd_create),
+    MF_WRAPPER("_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE", wrap_std_thread),
     {NULL, 0},
 };

@@ -31,9 +31,8 @@ static const KindName KINDS[] = {
 static const KindName *
 find_kind(PyObject *name)
 {
-    const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-    for (size_t i = 0; text != NULL && i < sizeof KINDS / sizeof *KINDS; i++) {
-        if (strcmp(text, KINDS[i].name) == 0) {
+    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
+        if (PyUnicode_CompareWithASCIIString(name, KINDS[i].name) == 0) {
             return &KINDS[i];
         }
     }

@@ -2,7 +2,6 @@
 #include "core.h"
 
 #include "../elf_file.h"
-#include "../leftovers.h"
 
 PyObject *cell_switch(PyObject *module, PyObject *pairs);
 
@@ -55,26 +54,9 @@ needs(PyObject *Py_UNUSED(module), PyObject *object)
 }
 
 static PyObject *
-set_pending(PyObject *Py_UNUSED(module), PyObject *exception)
-{
-    if (!PyExceptionInstance_Check(exception)) {
-        PyErr_SetString(PyExc_TypeError, "an exception is expected");
-        return NULL;
-    }
-    if (innermost == NULL) {
-        Py_RETURN_FALSE;
-    }
-    if (innermost->pending == NULL) {
-        innermost->pending = Py_NewRef(exception);
-    }
-    Py_RETURN_TRUE;
-}
-
-static PyObject *
 after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     table_after_fork();
-    mf_leftovers_after_fork();
     Py_RETURN_NONE;
 }
 
@@ -82,7 +64,6 @@ static PyMethodDef functions[] = {
     {"check", check, METH_O, "Raise BadLibraryError or WrongMachineError unless these bytes can be loaded safely."},
     {"needs", needs, METH_O, "Return ([names of needed libraries], [search paths])."},
     {"switch", cell_switch, METH_O, "Make each table current in its cell, all at once."},
-    {"set_pending", set_pending, METH_O, "Raise this when the native call that this thread is in returns."},
     {"after_fork", after_fork, METH_NOARGS, "Forget the calls and threads that a fork didn't take along."},
     {NULL, NULL, 0, NULL},
 };
@@ -90,8 +71,13 @@ static PyMethodDef functions[] = {
 static int
 execute(PyObject *module)
 {
-    int (*const steps[])(PyObject *) = {binding_ready, table_ready,   cell_ready,
-                                        function_ready, pointer_ready, image_ready};
+    int (*const steps[])(PyObject *) = {binding_ready,  table_ready,   cell_ready, function_ready,
+                                        callback_ready, pointer_ready, image_ready};
+    /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "midflight serves the main interpreter only");
+        return -1;
+    }
     if (errors_ready() != 0 || convert_ready() != 0) {
         return -1;
     }

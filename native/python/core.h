@@ -106,13 +106,14 @@ typedef struct Frame {
 
 extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
 
-extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *ImageType;
+extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *CallbackType, *ImageType;
 
 int binding_ready(PyObject *module);
 int table_ready(PyObject *module);
 int cell_ready(PyObject *module);
 int function_ready(PyObject *module);
 int pointer_ready(PyObject *module);
+int callback_ready(PyObject *module);
 int image_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */

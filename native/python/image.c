@@ -46,6 +46,17 @@ raise_failure(const mf_failure *failure, const mf_exception_text *thrown, const 
     return NULL;
 }
 
+/* A converter for PyArg_Parse: a path as bytes, or NULL for None. */
+static int
+path_or_none(PyObject *object, void *result)
+{
+    if (object == Py_None) {
+        *(PyObject **)result = NULL;
+        return 1;
+    }
+    return PyUnicode_FSConverter(object, result);
+}
+
 static PyObject *
 image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
@@ -54,7 +65,7 @@ image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     const char *name;
     PyObject *path = NULL;
     int lazy = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&p", names, &data, &name, PyUnicode_FSConverter, &path,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&p", names, &data, &name, path_or_none, &path,
                                      &lazy)) {
         return NULL;
     }

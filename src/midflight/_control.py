@@ -161,6 +161,8 @@ class Control:
         offered = {function.name for function in current.interface.functions if is_attribute(function.name)}
         for name in offered:
             module.__dict__[name] = self.function(name)
+        # What help() lists: it can't tell otherwise that the functions belong to the module.
+        module.__dict__["__all__"] = sorted(offered)
         for name, function in self.functions.items():
             if name not in offered and module.__dict__.get(name) is function:
                 del module.__dict__[name]

@@ -46,9 +46,6 @@ def needs(data: ReadableBuffer, /) -> tuple[list[str], list[str]]:
 def switch(pairs: Sequence[tuple[Cell, Table]], /) -> None:
     """Make each table current in its cell, without giving up the GIL in between."""
 
-def set_pending(exception: BaseException, /) -> bool:
-    """Let the call that this thread is in raise this when it returns; False if it is in none."""
-
 def after_fork() -> None:
     """In the child of a fork: forget the calls and threads that stayed behind."""
 
@@ -157,6 +154,18 @@ class Function:
     _cell: Cell
     def __new__(cls, cell: Cell, slot: int, name: str) -> Function: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+@final
+class Callback:
+    """What native code calls when it calls a Python function.
+
+    What ``function`` raises is raised by the call that this thread is in, once that returns (the first exception, if
+    there are several); where it is in none, ``unheard`` is called with it.  Native code gets ``fallback`` then.
+    """
+
+    def __new__(cls, function: Callable[..., Any], fallback: object, unheard: Callable[[BaseException], object]) -> Callback:
+        """Raises TypeError for what can't be called."""
+    def __call__(self, *args: Any) -> Any: ...
 
 @final
 class Pointer:

@@ -3,6 +3,8 @@
 Guarantees:
 - It is 0700, made by this process, and no name in it is used twice.
 - It is never shared: the child of a fork makes its own, and never removes its parent's files.
+- Its path can be given to the loader and found in the memory map as it stands: absolute, free of symbolic links, and of
+  characters that mean something to either.
 - One that was left behind by a dead process is removed by the next process that makes one.  A live process holds a
   lock on a file inside, which the kernel lets go of however the process ends; a process number says nothing, it is
   used again.
@@ -16,6 +18,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -26,17 +29,35 @@ _PREFIX = "midflight-"
 _LOCK_NAME = "lock"
 
 
+_PLAIN_PATH = re.compile(r"/[^$\n]*")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
+_LONGEST_STEM = 100
+
+
 def _bases() -> list[Path]:
     """Directories to try, memory-backed ones first: a copy that lives as long as a version needs no disk."""
     named = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir()]  # noqa: S108 - checked below
-    return [Path(name) for name in named if name]
+    return [Path(os.path.realpath(name)) for name in named if name.startswith("/")]
 
 
 def _may_hold_code(base: Path) -> bool:
     try:
-        return not os.statvfs(base).f_flag & os.ST_NOEXEC and os.access(base, os.W_OK | os.X_OK)
+        mode = base.stat().st_mode
+        return (
+            _PLAIN_PATH.fullmatch(str(base)) is not None
+            and stat.S_ISDIR(mode)
+            and not os.statvfs(base).f_flag & os.ST_NOEXEC
+            and os.access(base, os.W_OK | os.X_OK)
+            # Where others may write, only the sticky bit keeps them from putting a directory of theirs in our place.
+            and (not mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(mode & stat.S_ISVTX))
+        )
     except OSError:
         return False
+
+
+def plain_stem(text: str) -> str:
+    """Make a part of a file name from a module's name, which may be any text."""
+    return _UNSAFE.sub("_", text)[:_LONGEST_STEM]
 
 
 class PrivateDirectory:
@@ -52,33 +73,58 @@ class PrivateDirectory:
     def new_path(self, stem: str) -> Path | None:
         """Return a path that was never used before; None where no directory can be had (then use memory)."""
         with self._mutex:
-            if not self._made:
+            if not self._made or (self._path is not None and not self._path.is_dir()):
                 self._make()
             if self._path is None:
                 return None
-            return self._path / f"{stem}-{next(self._numbers)}.so"
+            return self._path / f"{plain_stem(stem)}-{next(self._numbers)}.so"
+
+    def new_directory(self, stem: str) -> Path | None:
+        """Make a directory that was never used before, or return None as `new_path` does."""
+        path = self.new_path(stem)
+        if path is None:
+            return None
+        try:
+            path.mkdir(mode=0o700)
+        except OSError:
+            return None
+        return path
 
     def forget(self) -> None:
-        """In the child of a fork: the directory is the parent's."""
+        """In the child of a fork: the directory is the parent's.
+
+        The child goes on holding the lock, so that nobody sweeps away the files of versions that both still have.
+        """
         self._mutex = threading.Lock()
         self._path, self._lock_file, self._made = None, -1, False
 
     def remove(self) -> None:
         """Remove it with all that is in it (mapped files stay mapped)."""
         with self._mutex:
-            if self._path is not None:
-                shutil.rmtree(self._path, ignore_errors=True)
-                os.close(self._lock_file)
-            self._path = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+            os.close(self._lock_file)
+        self._path, self._lock_file = None, -1
 
     def _make(self) -> None:
         self._made = True
+        self._let_go()
         for base in filter(_may_hold_code, _bases()):
-            with contextlib.suppress(OSError):
-                self._path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-{os.getpid()}-", dir=base))
-                self._lock_file = _locked(self._path / _LOCK_NAME, create=True)
-                _sweep(base, keep=self._path)
-                return
+            try:
+                path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-{os.getpid()}-", dir=base))
+            except OSError:
+                continue
+            try:
+                self._lock_file = _locked(path / _LOCK_NAME, create=True)
+            except OSError:
+                shutil.rmtree(path, ignore_errors=True)
+                continue
+            self._path = path
+            _sweep(base, keep=path)
+            return
 
 
 def _locked(path: Path, *, create: bool) -> int:

@@ -167,9 +167,10 @@ def test_a_pointer_keeps_its_version_loaded(swapping):
 
 
 def test_a_view_of_a_field_keeps_its_version_loaded_too(swapping):
-    lib = swapping("struct inner { int a[4]; }; struct outer { struct inner in; } it; struct outer *get(void) { return &it; }")
-    items = lib.get().contents.__getattribute__("in_" if hasattr(lib.get().contents, "in_") else "in").a
-    swapping("struct inner { int a[4]; }; struct outer { struct inner in; } it; struct outer *get(void) { it.in.a[0] = 1; return &it; }")
+    text = "struct inner { int a[4]; }; struct outer { struct inner part; } it; struct outer *get(void) { return &it; }"
+    lib = swapping(text)
+    items = lib.get().contents.part.a
+    swapping(text.replace("return", "it.part.a[0] = 1; return"))
     assert midflight.versions(lib)[0].held_by == ("1 pointer",)
     items[3] = 7
     del items

@@ -67,7 +67,7 @@ test_exceptions(const char *directory)
     void *library = dlopen(path, RTLD_NOW);
     CHECK(library != NULL);
     uintptr_t function = (uintptr_t)dlsym(library, "throws");
-    const char *expected[][2] = {{"St13runtime_error", "boom"}, {"i", ""}, {"3Odd", "odd indeed"}};
+    const char *expected[][2] = {{"std::runtime_error", "boom"}, {"int", ""}, {"Odd", "odd indeed"}};
     for (uint64_t i = 0; i < 3; i++) {
         mf_registers registers;
         mf_exception_text text;

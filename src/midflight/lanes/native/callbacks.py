@@ -15,7 +15,7 @@ import ctypes
 import logging
 import math
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight import _core
 from midflight._errors import ArgumentRangeError, ArgumentTypeError
@@ -38,6 +38,14 @@ _BOUND = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 """Made anew by each access to an attribute, and equal where they are the same method of the same object."""
 
 
+class _Made(NamedTuple):
+    """A function pointer, and what it needs to stay alive."""
+
+    address: int
+    pointer: Any
+    function: object
+
+
 class CallbackMaker:
     """Makes function pointers of one type, for one version."""
 
@@ -49,7 +57,7 @@ class CallbackMaker:
         self._interface = interface
         self._types = types
         self._signature = found
-        self._made: dict[object, Any] = {}
+        self._made: dict[object, _Made] = {}
 
     def __call__(self, value: object) -> int | None:
         """Return the address of a function pointer for ``value``; None if it can't be called."""
@@ -62,23 +70,20 @@ class CallbackMaker:
         made = self._made.get(key)
         if made is None:
             made = self._made.setdefault(key, self._make(value))
-        return ctypes.cast(made[0], ctypes.c_void_p).value
+        return made.address
 
-    def _make(self, function: Callable[..., object]) -> tuple[Any, object]:
+    def _make(self, function: Callable[..., object]) -> _Made:
         result, check = self._result()
         arguments = [self._argument(param) for param in self._signature.params]
         incoming = [self._incoming(param) for param in self._signature.params]
 
         def call(*values: Any) -> Any:
-            try:
-                converted = [convert(value) for convert, value in zip(incoming, values, strict=True)]
-                return check(function(*converted))
-            except BaseException as error:  # noqa: BLE001 - nothing may unwind through native code
-                if not _core.set_pending(error):
-                    _log.error("a callback that native code called on its own failed", exc_info=error)
-                return None if result is None else result().value
+            converted = [convert(value) for convert, value in zip(incoming, values, strict=True)]
+            return check(function(*converted))
 
-        return ctypes.CFUNCTYPE(result, *arguments)(call), function
+        guarded = _core.Callback(call, None if result is None else result().value, _log_unheard)
+        pointer = ctypes.CFUNCTYPE(result, *arguments)(guarded)
+        return _Made(ctypes.cast(pointer, ctypes.c_void_p).value or 0, pointer, function)
 
     def _argument(self, param: TypeId) -> Any:
         """Return the ctypes class by which an argument comes in."""
@@ -132,6 +137,10 @@ class CallbackMaker:
             case _:
                 what = f"a callback can't return {self._interface.spell(self._signature.result)}"
                 raise ArgumentTypeError(what, todo="let it return a number, a pointer or nothing")
+
+
+def _log_unheard(error: BaseException) -> None:
+    _log.error("a callback that native code called on its own failed", exc_info=error)
 
 
 def _is_char(interface: Interface, target: TypeId) -> bool:

@@ -9,13 +9,15 @@ Guarantees:
 
 from __future__ import annotations
 
-import ctypes
+import itertools
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core
-from midflight._directory import private
+from midflight._directory import plain_stem, private
 from midflight._errors import (
     BadLibraryError,
     ConstructorError,
@@ -27,14 +29,16 @@ from midflight._errors import (
 )
 from midflight._lane import Held, bindings_by_slot, function_keys
 from midflight.artifact.ctypes_types import CTypes
+from midflight.lanes.native import neighbours
 from midflight.lanes.native.bindings import Binder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from midflight._core import Binding, Image, Table
     from midflight._lane import ExplicitFunction, Wanted
     from midflight.artifact.interface import TypeId
+    from midflight.lanes.native.neighbours import Neighbour
 
 _UNDEFINED = re.compile(r"undefined symbol: (?P<name>[^\s,]+)")
 _MISSING = re.compile(r"(?P<name>[^\s:]+): cannot open shared object file")
@@ -49,25 +53,30 @@ class NativeLane:
 
     def prepare(self, wanted: Wanted) -> NativeCode:
         """Map the library, run its constructors, and bind its functions."""
-        neighbours = _open_neighbours(wanted.data, wanted.artifact.origin)
-        image = _open_image(wanted)
+        found = neighbours.find(wanted.data, wanted.artifact.origin)
+        place = _Place(wanted, found)
+        try:
+            image = _open_image(wanted, place)
+        except BaseException:
+            place.remove()
+            raise
         try:
             types = wanted.ctypes or CTypes(wanted.interface)
             binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil)
             table, explicit = _bind(wanted, image, binder)
-            code = NativeCode(image, table, binder, explicit, neighbours)
+            code = NativeCode(image, table, binder, explicit, place)
         except BaseException:
-            image.close()
+            if image.held_by is None and image.close():
+                place.remove()
             raise
+        code.warnings = tuple(_stale(wanted, file) for file in neighbours.stale(found)) if found else ()
         return code
 
 
 class NativeCode:
     """One version's image."""
 
-    def __init__(
-        self, image: Image, table: Table, binder: Binder, explicit: _Explicit, neighbours: list[ctypes.CDLL]
-    ) -> None:
+    def __init__(self, image: Image, table: Table, binder: Binder, explicit: _Explicit, place: _Place) -> None:
         self.table = table
         self.ctypes = binder.types
         self.path = image.path
@@ -75,7 +84,7 @@ class NativeCode:
         self._image = image
         self._binder = binder
         self._explicit = explicit
-        self._neighbours = neighbours
+        self._place = place
 
     def variable(self, address: int) -> int:
         """Return where a variable is in memory.  Raises `BadLibraryError` for an address outside of the image."""
@@ -99,13 +108,11 @@ class NativeCode:
 
     def retire(self) -> Held | None:
         """Unload the image; see `midflight._lane.Code`."""
+        if self._image.held_by is None and self._image.close():
+            self._place.remove()
+            return None
         held = self._image.held_by
-        if held is not None:
-            return Held(held, passing=True)
-        if not self._image.close():
-            return _why_mapped(self._image)
-        self._neighbours.clear()
-        return None
+        return Held(held, passing=True) if held is not None else _why_mapped(self._image)
 
 
 def _why_mapped(image: Image) -> Held:
@@ -121,24 +128,59 @@ def _why_mapped(image: Image) -> Held:
 # ---- opening --------------------------------------------------------------------------------------------------------
 
 
-def _open_image(wanted: Wanted) -> Image:
-    stem = f"{wanted.module}.{wanted.label}"
-    path = private.new_path(stem)
-    name = path.name if path is not None else _unique_name(stem)
+class _Place:
+    """Where a private copy is put: a file of its own, or memory (``path`` is None)."""
+
+    def __init__(self, wanted: Wanted, found: list[Neighbour]) -> None:
+        stem = f"{wanted.module}.{wanted.label}"
+        self._owner = os.getpid()
+        self._directory = private.new_directory(stem) if found else None
+        if self._directory is not None:
+            self.path: Path | None = neighbours.lay_out(self._directory, found) / f"{plain_stem(stem)}.so"
+        else:
+            self.path = private.new_path(stem)
+        self.memory_name = f"midflight:{plain_stem(stem)}-{next(_counter)}"
+
+    def remove(self) -> None:
+        """Remove what is around the copy; the copy itself belongs to the image.  A fork's child has no part in it."""
+        if self._directory is not None and self._owner == os.getpid():
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+
+_counter = itertools.count(1)
+_CANT_MAP = "failed to map segment"
+
+
+def _open_image(wanted: Wanted, place: _Place) -> Image:
+    """Map a private copy in a file; in memory, where there is no directory, no room in it, or no code allowed there."""
     try:
-        return _core.Image(wanted.data, name, path, lazy=wanted.lazy)
+        if place.path is None:
+            return _map(wanted, place, None)
+        try:
+            return _map(wanted, place, place.path)
+        except LoadError as error:
+            if _CANT_MAP not in error.what:
+                raise
+        except MidflightError as error:
+            if type(error) is not MidflightError:  # only the operating system's refusal has no kind of its own
+                raise
+        return _map(wanted, place, None)
     except LoadError as error:
-        raise _explain(error, name if path is None else str(path), wanted.source) from None
+        raise _explain(error, str(place.path), wanted.source) from None
     except MidflightError as error:
         error.subject = wanted.source
         raise
 
 
-_counter = iter(range(1, 2**62))
+def _map(wanted: Wanted, place: _Place, path: Path | None) -> Image:
+    return _core.Image(wanted.data, place.memory_name, path, lazy=wanted.lazy)
 
 
-def _unique_name(stem: str) -> str:
-    return f"midflight:{stem}-{next(_counter)}"
+def _stale(wanted: Wanted, file: Path) -> str:
+    return (
+        f"{file} has changed, but another library of its name is loaded already, and {Path(wanted.source).name} uses"
+        " that one: give the changed library a new name, or swap again when nothing uses the old one any more"
+    )
 
 
 def _explain(error: LoadError, path: str, source: str) -> LoadError:
@@ -156,33 +198,6 @@ def _explain(error: LoadError, path: str, source: str) -> LoadError:
         todo = f"install {missing['name']}, or add its directory to LD_LIBRARY_PATH or to the library's run path"
         return MissingLibraryError(f"the loader says: {words}", subject=source, todo=todo)
     return LoadError(f"the loader says: {words}", subject=source)
-
-
-def _open_neighbours(data: bytes, origin: Path) -> list[ctypes.CDLL]:
-    """Open the libraries that are looked for beside this one.
-
-    The private copy lies elsewhere, so the loader would look for ``$ORIGIN`` in the wrong directory; it takes a library
-    that is open already by its name.
-    """
-    names, paths = _core.needs(data)
-    opened = []
-    for found in _beside(names, paths, origin):
-        try:
-            opened.append(ctypes.CDLL(str(found)))
-        except OSError as error:
-            what = f"the loader says: {error}"
-            raise MissingLibraryError(what, subject=str(found), todo="rebuild or mend this library first") from None
-    return opened
-
-
-def _beside(names: list[str], paths: list[str], origin: Path) -> Iterator[Path]:
-    directories = [entry for path in paths for entry in path.split(":") if "ORIGIN" in entry]
-    for name in names:
-        for entry in directories:
-            place = Path(entry.replace("${ORIGIN}", str(origin)).replace("$ORIGIN", str(origin))) / name
-            if place.is_file():
-                yield place
-                break
 
 
 # ---- binding --------------------------------------------------------------------------------------------------------

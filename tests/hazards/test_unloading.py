@@ -1,0 +1,289 @@
+"""Every fact of FACTS.md about libraries that stay: how plain dlclose keeps them, and what midflight does.
+
+Would catch: code that is called unloaded but isn't, that stays without a reason, or that is never tried again;
+destructors that run twice or never.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+import midflight
+from midflight import _retire
+from midflight._control import control_of
+from tests.hazards.conftest import GOODBYE, is_mapped, settled
+
+
+def segments(path: str) -> int:
+    """How many mappings a file has."""
+    return sum(path in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+# ---- STB_GNU_UNIQUE -------------------------------------------------------------------------------------------------
+
+UNIQUE = """
+template <typename T> struct Holder {{ static int kept; }};
+template <typename T> int Holder<T>::kept = {number};
+extern "C" int value() {{ return Holder<int>::kept; }}
+extern "C" int set(int n) {{ return Holder<int>::kept = n; }}
+"""
+
+
+def unique_symbols(path) -> list[str]:
+    with Path(path).open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".dynsym").iter_symbols()
+        return [symbol.name for symbol in symbols if symbol["st_info"]["bind"] == "STB_LOOS"]
+
+
+def test_unique_symbols(workshop, plain):
+    paths = [workshop.library(f"u{n}", UNIQUE.format(number=n), suffix=".cc") for n in (1, 2)]
+    assert unique_symbols(paths[0])
+    script = """
+one, two = map(dlopen, arguments)
+print(one.value(), two.value())
+dlclose(one), dlclose(two)
+print(mapped(arguments[0]), mapped(arguments[1]))
+"""
+    # The second has the first one's variable, and neither ever leaves (the second lets go, being bound to the first).
+    assert plain(script, *paths).words[:3] == ["1", "1", "True"]
+
+    module = midflight.load(paths[0])
+    assert module.value() == 1
+    module.set(40)
+    for n in range(100):
+        report = midflight.swap(module, paths[(n + 1) % 2])
+        assert module.value() == (n + 1) % 2 + 1
+        assert report.old.status == "unloaded"
+
+
+def test_our_own_builds_have_no_unique_symbols(workshop):
+    module = midflight.load(workshop.write("holder.cc", UNIQUE.format(number=5)))
+    assert module.value() == 5
+    assert unique_symbols(control_of(module).current.artifact.path) == []
+
+
+# ---- thread_local with a destructor ---------------------------------------------------------------------------------
+
+THREAD_LOCAL = (
+    GOODBYE
+    + """
+struct Kept { int n = 1; ~Kept() { n = 0; } };
+static thread_local Kept kept;
+extern "C" int touch() { return kept.n++; }
+"""
+)
+
+
+@pytest.fixture
+def thread_local(workshop):
+    return [workshop.library(f"tl{n}", THREAD_LOCAL + f"int version{n};", suffix=".cc") for n in (1, 2)]
+
+
+def test_thread_local_destructors(thread_local, plain, toucher):
+    script = """
+one = dlopen(arguments[0])
+touched, end = threading.Event(), threading.Event()
+thread = threading.Thread(target=lambda: (one.touch(), touched.set(), end.wait()))
+thread.start(); touched.wait()
+dlclose(one); print(mapped(arguments[0]))
+end.set(); thread.join(); print(mapped(arguments[0]))
+two = dlopen(arguments[1]); dlclose(two); print(mapped(arguments[0]))
+"""
+    # Pinned while the thread lives, and until anything else is closed.
+    assert plain(script, *thread_local).words == ["True", "True", "False"]
+
+    module = midflight.load(thread_local[0])
+    end = toucher(module.touch)
+    old = midflight.swap(module, thread_local[1]).old
+    assert old.status == "resident"
+    assert "thread_local variables with destructors" in old.held_by[0]
+    assert is_mapped(old.path)
+    path = old.path
+    end()
+    midflight.versions(module)  # looks after what is resident
+    assert (old.status, old.held_by) == ("unloaded", ())
+    assert not is_mapped(path)
+    assert not Path(path).exists()
+
+
+def test_thread_local_destructors_in_the_background(thread_local, toucher, pipe):
+    goodbye = pipe()
+    module = midflight.load(thread_local[0])
+    module.say_goodbye_to(goodbye.write_end)
+    end = toucher(module.touch)
+    assert midflight.swap(module, thread_local[1]).old.status == "resident"
+    end()
+    goodbye.wait()  # nobody asks for it: the background thread unloads it
+    assert settled(module, 1).status == "unloaded"
+
+
+# ---- -z nodelete ----------------------------------------------------------------------------------------------------
+
+
+def test_nodelete(workshop, plain):
+    text = "int value(void) {{ return {0}; }}"
+    paths = [workshop.library(f"n{n}", text.format(n), "-Wl,-z,nodelete") for n in (1, 2)]
+    assert plain("one = dlopen(arguments[0]); dlclose(one); print(mapped(arguments[0]))", paths[0]).words == ["True"]
+
+    module = midflight.load(paths[0])
+    old = midflight.swap(module, paths[1]).old
+    assert module.value() == 2
+    assert old.status == "resident"
+    assert "DF_1_NODELETE" in old.held_by[0]
+    assert is_mapped(old.path)
+    generation = control_of(module).generations[0]
+    assert generation.held is not None
+    assert not generation.held.passing
+    assert generation not in _retire._reaper._residents  # it would be in vain
+    assert midflight.versions(module)[0].status == "resident"
+
+
+# ---- what runs at the end -------------------------------------------------------------------------------------------
+
+ENDINGS = """
+#include <stdlib.h>
+#include <unistd.h>
+static int out = 2;
+static void say(char letter) { if (write(out, &letter, 1) != 1) abort(); }
+static void at_exit() { say('a'); }
+struct Static { Static() { } ~Static() { say('s'); } };
+static Static object;
+__attribute__((destructor)) static void destructor() { say('d'); }
+extern "C" int begin(int descriptor) { out = descriptor; return atexit(at_exit); }
+int unused_%d;
+"""
+
+
+def test_destructors_and_atexit_handlers_run_once(workshop, plain, pipe):
+    paths = [workshop.library(f"end{n}", ENDINGS % n, suffix=".cc") for n in (1, 2)]
+    script = """
+one = dlopen(arguments[0])
+reader, writer = os.pipe()
+one.begin(writer); dlclose(one); os.close(writer)
+print("".join(sorted(os.read(reader, 100).decode())))
+"""
+    assert plain(script, paths[0]).words == ["ads"]
+
+    out = pipe()
+    module = midflight.load(paths[0])
+    module.begin(out.write_end)
+    report = midflight.swap(module, paths[1])
+    assert report.old.status == "unloaded"
+    module.begin(out.write_end)
+    assert midflight.unload(module).status == "unloaded"
+    letters = os.read(out.read_end, 100).decode()
+    assert (sorted(letters[:3]), sorted(letters[3:])) == (["a", "d", "s"], ["a", "d", "s"])
+
+
+# ---- handles that somebody else has ---------------------------------------------------------------------------------
+
+OPENS_ITSELF = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+static void *again;
+int open_again(void)
+{{
+    Dl_info info;
+    dladdr(&again, &info);
+    again = dlopen(info.dli_fname, RTLD_NOW);
+    return again != 0;
+}}
+void *handle(void) {{ return again; }}
+int version{0};
+"""
+
+
+def test_a_library_that_opens_itself(workshop, plain):
+    paths = [workshop.library(f"o{n}", OPENS_ITSELF.format(n)) for n in (1, 2)]
+    script = "one = dlopen(arguments[0]); one.open_again(); dlclose(one); print(mapped(arguments[0]))"
+    assert plain(script, paths[0]).words == ["True"]
+
+    import _ctypes
+
+    module = midflight.load(paths[0])
+    assert module.open_again() == 1
+    pointer = module.handle()
+    handle = pointer.address if isinstance(pointer, midflight.Pointer) else pointer
+    del pointer
+    old = midflight.swap(module, paths[1]).old
+    assert old.status == "resident"
+    assert "opened itself" in old.held_by[0]
+    _ctypes.dlclose(handle)
+    midflight.versions(module)
+    assert old.status == "unloaded"
+    assert not Path(old.path or "/nowhere").exists()
+
+
+# ---- Rust -----------------------------------------------------------------------------------------------------------
+
+RUST = """
+use std::cell::RefCell;
+struct Kept(i32);
+impl Drop for Kept {{ fn drop(&mut self) {{ self.0 = 0; }} }}
+thread_local! {{ static KEPT: RefCell<Kept> = RefCell::new(Kept({0})); }}
+#[no_mangle] pub extern "C" fn touch() -> i32 {{ KEPT.with(|kept| kept.borrow().0) }}
+#[no_mangle] pub extern "C" fn say() -> i32 {{ println!("said {0}"); {0} }}
+#[no_mangle] pub extern "C" fn spawn_and_join() -> i32 {{ std::thread::spawn(|| {0}).join().unwrap() }}
+"""
+
+
+def rust_libraries(workshop) -> list[Path]:
+    made = []
+    for n in (1, 2):
+        source, output = workshop.write(f"r{n}.rs", RUST.format(n)), workshop.root / f"libr{n}.so"
+        subprocess.run(["rustc", "-g", "--crate-type=cdylib", "-o", output, source], check=True)
+        made.append(output)
+    return made
+
+
+if shutil.which("rustc"):
+
+    @pytest.mark.parametrize("function", ["touch", "spawn_and_join"])
+    def test_rust_thread_locals(workshop, plain, toucher, function):
+        paths = rust_libraries(workshop)
+        script = """
+one = dlopen(arguments[0]); getattr(one, arguments[1])(); dlclose(one); print(mapped(arguments[0]))
+"""
+        assert plain(script, paths[0], function).words == ["True"]
+
+        module = midflight.load(paths[0])
+        results = []
+        end = toucher(lambda: results.append(getattr(module, function)()))
+        assert results == [1]
+        old = midflight.swap(module, paths[1]).old
+        assert old.status == "resident"
+        assert "thread_local variables with destructors" in old.held_by[0]
+        end()
+        midflight.versions(module)
+        assert old.status == "unloaded"
+
+    def test_rust_prints_and_goes(workshop, capfd):
+        paths = rust_libraries(workshop)
+        module = midflight.load(paths[0])
+        assert module.say() == 1
+        assert midflight.swap(module, paths[1]).old.status == "unloaded"
+        assert module.say() == 2
+        assert capfd.readouterr().out.split() == ["said", "1", "said", "2"]
+
+
+# ---- many -----------------------------------------------------------------------------------------------------------
+
+
+def test_dead_versions_leave_no_mapping(workshop):
+    paths = [workshop.library(f"m{n}", f"int value(void) {{ return {n}; }}") for n in (1, 2)]
+    module = midflight.load(paths[0])
+    midflight.swap(module, paths[1])
+    before = len(Path("/proc/self/maps").read_text().splitlines())
+    directory = Path(midflight.versions(module)[-1].path).parent
+    files = len(list(directory.iterdir()))
+    for n in range(300):
+        midflight.swap(module, paths[n % 2])
+    assert len(list(directory.iterdir())) == files
+    assert len(Path("/proc/self/maps").read_text().splitlines()) <= before + 2  # the heap may have grown
+    assert segments(midflight.versions(module)[-1].path) > 0
