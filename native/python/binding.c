@@ -90,6 +90,7 @@ place_params(Binding *self)
         uint16_t *taken = floating ? &doubles : &integers;
         param->on_stack = *taken == (floating ? MF_DOUBLE_REGISTERS : MF_INTEGER_REGISTERS);
         param->index = param->on_stack ? self->stack_count++ : (*taken)++;
+        self->pointer_count += param->kind == KIND_POINTER;
         self->simple &= !param->on_stack && param->kind != KIND_POINTER && param->kind != KIND_CALLBACK;
     }
 }
@@ -278,10 +279,10 @@ binding_convert(PyObject *object, PyObject *arguments)
         int problem = convert_number(&param, value, self->name, &registers, NULL);
         return problem == 0 ? Py_BuildValue("(NO)", number_object(&param, &registers), Py_None) : NULL;
     }
-    Views views;
+    Py_buffer held;
+    Views views = {0, &held};
     uint64_t address;
     PyObject *hold = Py_NewRef(Py_None), *result = NULL;
-    views.count = 0;
     if (convert_pointer(&param, value, self->name, &address, &views) == 0) {
         if (views.count != 0) {
             Py_SETREF(hold, PyMemoryView_FromObject(value));

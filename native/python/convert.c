@@ -3,9 +3,16 @@
 
 static PyTypeObject *ctypes_pointer, *ctypes_function, *ctypes_simple, *ctypes_array, *ctypes_data;
 
+PyObject *type_attribute;
+
 int
 convert_ready(void)
 {
+    /* One string for all look-ups: the interpreter's cache of attributes would keep each that is made anew. */
+    type_attribute = PyUnicode_InternFromString("_type_");
+    if (type_attribute == NULL) {
+        return -1;
+    }
     static const struct {
         PyTypeObject **where;
         const char *name;
@@ -380,7 +387,7 @@ check_pointed(const Param *param, PyObject *value, PyObject *function)
     if (param->item == 'v') {
         return 0;
     }
-    PyObject *target = PyObject_GetAttrString((PyObject *)Py_TYPE(value), "_type_");
+    PyObject *target = PyObject_GetAttr((PyObject *)Py_TYPE(value), type_attribute);
     if (target == NULL) {
         PyErr_Clear();
         return wrong_type(param, value, function, "it points to a function");
@@ -421,7 +428,7 @@ is_ctypes_pointer(PyObject *value)
     if (!PyObject_TypeCheck(value, ctypes_simple)) {
         return false;
     }
-    PyObject *code = PyObject_GetAttrString((PyObject *)Py_TYPE(value), "_type_");
+    PyObject *code = PyObject_GetAttr((PyObject *)Py_TYPE(value), type_attribute);
     bool pointer = code != NULL && PyUnicode_Check(code) && (PyUnicode_CompareWithASCIIString(code, "P") == 0 ||
                                                              PyUnicode_CompareWithASCIIString(code, "z") == 0);
     Py_XDECREF(code);
@@ -436,7 +443,7 @@ item_class(PyObject *value)
 {
     PyObject *class = Py_NewRef((PyObject *)Py_TYPE(value));
     while (class != NULL && PyType_IsSubtype((PyTypeObject *)class, ctypes_array)) {
-        Py_SETREF(class, PyObject_GetAttrString(class, "_type_"));
+        Py_SETREF(class, PyObject_GetAttr(class, type_attribute));
     }
     return class;
 }

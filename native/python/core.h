@@ -66,6 +66,7 @@ typedef struct Binding {
     bool hold_gil;
     bool simple;       /* numbers only, all in registers */
     uint16_t stack_count;
+    uint16_t pointer_count;
     PyObject *name;    /* "module.function" */
     PyObject *result_type, *result_extra, *result_target;
     PyObject *slow;     /* called with the arguments as they are, where registers don't serve; or NULL */
@@ -158,13 +159,16 @@ int wrong_type(const Param *param, PyObject *value, PyObject *function, const ch
  * exception set. */
 int check_target(const Param *param, PyObject *given, PyObject *value, PyObject *function);
 
+/* "_type_": what ctypes keeps a class's items or its code in. */
+extern PyObject *type_attribute;
+
 /* A ctypes class of numbers, as c_int is. */
 bool is_simple_ctype(PyObject *type);
 
-/* Buffers that are held during one call. */
+/* Buffers that are held during one call: `view` has room for one for each pointer parameter. */
 typedef struct Views {
     Py_ssize_t count;
-    Py_buffer view[MF_INTEGER_REGISTERS + MF_STACK_WORDS];
+    Py_buffer *view;
 } Views;
 
 /* Converts one argument; 0, or -1 with an exception set. */

@@ -189,11 +189,12 @@ call_general(Table *table, const Binding *binding, PyObject *const *args)
 {
     Frame frame;
     mf_registers registers;
-    uint64_t stack[MF_STACK_WORDS + MF_INTEGER_REGISTERS];
-    Views views;
+    /* As much as this function needs, and no more: calls nest, through callbacks, until Python's recursion limit. */
+    uint64_t stack[binding->stack_count + 1];
+    Py_buffer held[binding->pointer_count + 1];
+    Views views = {0, held};
     Py_ssize_t placed = 0;
     enter(&frame, table);
-    views.count = 0;
     registers.stack = stack;
     registers.stack_count = binding->stack_count;
     while (placed < binding->param_count &&

@@ -9,6 +9,9 @@
 
 PyTypeObject *PointerType;
 
+/* Made once: the interpreter's cache of attributes would keep each name that is made anew. */
+static PyObject *sizeof_ctype, *word_from_address, *word_value, *word_pointer;
+
 typedef struct Pointer {
     PyObject_HEAD
     uint64_t address; /* never 0: a null pointer is None */
@@ -102,9 +105,9 @@ view_at(Pointer *self, uint64_t address)
 {
     PyObject *ctype = need_ctype(self);
     PyObject *number = ctype != NULL ? PyLong_FromUnsignedLongLong(address) : NULL;
-    PyObject *view = number != NULL ? PyObject_CallMethod(ctype, "from_address", "O", number) : NULL;
+    PyObject *view = number != NULL ? PyObject_CallMethodOneArg(ctype, word_from_address, number) : NULL;
     Py_XDECREF(number);
-    if (view != NULL && PyObject_SetAttrString(view, "_midflight_pointer", (PyObject *)self) != 0) {
+    if (view != NULL && PyObject_SetAttr(view, word_pointer, (PyObject *)self) != 0) {
         Py_CLEAR(view);
     }
     return view;
@@ -120,7 +123,7 @@ pointer_contents(PyObject *object, void *Py_UNUSED(closure))
 static bool
 is_char_ctype(PyObject *ctype)
 {
-    PyObject *code = is_simple_ctype(ctype) ? PyObject_GetAttrString(ctype, "_type_") : NULL;
+    PyObject *code = is_simple_ctype(ctype) ? PyObject_GetAttr(ctype, type_attribute) : NULL;
     bool is_char = code != NULL && PyUnicode_Check(code) && PyUnicode_CompareWithASCIIString(code, "c") == 0;
     Py_XDECREF(code);
     PyErr_Clear();
@@ -137,9 +140,7 @@ pointer_item(PyObject *object, PyObject *index)
     if (position == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    PyObject *module = PyImport_ImportModule("_ctypes");
-    PyObject *size = module != NULL ? PyObject_CallMethod(module, "sizeof", "O", ctype) : NULL;
-    Py_XDECREF(module);
+    PyObject *size = PyObject_CallOneArg(sizeof_ctype, ctype);
     if (size == NULL) {
         return NULL;
     }
@@ -152,7 +153,7 @@ pointer_item(PyObject *object, PyObject *index)
     if (view == NULL || !is_simple_ctype(ctype)) {
         return view;
     }
-    PyObject *value = PyObject_GetAttrString(view, "value");
+    PyObject *value = PyObject_GetAttr(view, word_value);
     Py_DECREF(view);
     return value;
 }
@@ -232,9 +233,24 @@ static PyType_Spec spec = {
     .slots = slots,
 };
 
+static int
+make_words(void)
+{
+    PyObject *ctypes = PyImport_ImportModule("_ctypes");
+    sizeof_ctype = ctypes != NULL ? PyObject_GetAttrString(ctypes, "sizeof") : NULL;
+    word_from_address = PyUnicode_InternFromString("from_address");
+    word_value = PyUnicode_InternFromString("value");
+    word_pointer = PyUnicode_InternFromString("_midflight_pointer");
+    Py_XDECREF(ctypes);
+    return sizeof_ctype != NULL && word_from_address != NULL && word_value != NULL && word_pointer != NULL ? 0 : -1;
+}
+
 int
 pointer_ready(PyObject *module)
 {
+    if (make_words() != 0) {
+        return -1;
+    }
     PointerType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
     return PointerType != NULL ? PyModule_AddType(module, PointerType) : -1;
 }

@@ -11,15 +11,16 @@ import os
 import shutil
 import stat
 import tempfile
-import threading
 from pathlib import Path
 
 import platformdirs
 
+from midflight._fork import Lock
+
 VARIABLE = "MIDFLIGHT_CACHE_DIR"
 
 _log = logging.getLogger("midflight")
-_lock = threading.Lock()
+_lock = Lock()
 _chosen: dict[str, Path] = {}
 
 

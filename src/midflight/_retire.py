@@ -12,6 +12,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -125,9 +126,12 @@ class _Reaper:
     def after_fork(self) -> None:
         """In the child: the thread stayed behind; what it had to do didn't."""
         self._mutex = threading.RLock()
-        self._thread = None
-        self._notes = queue.SimpleQueue()
-        if self._residents:
+        started, self._thread = self._thread is not None, None
+        notes, self._notes = self._notes, queue.SimpleQueue()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._notes.put(notes.get_nowait())
+        if started:
             self.start()
 
     def _run(self) -> None:

@@ -5,7 +5,7 @@
  * Each copy is loaded and closed in a child process.  Its constructors and destructors are hidden, and a copy in which a
  * change made new code run (indirect functions) is left out, so that a child's death is the loader's, not the
  * library's.  glibc's loader ends the process with status 127 when one of its assertions fails: that counts as a death
- * too.  Prints "mutants refused loaded rejected died"; exits with 1 if anything died. */
+ * too.  Prints "made refused loaded rejected died"; exits with 1 if anything died. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -171,6 +171,20 @@ outcome(const unsigned char *bytes, size_t size, int flags)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Writes a copy that was deadly into $MUTANT_DIR, if that is set, to be looked at. */
+static void
+keep(const unsigned char *bytes, size_t size, unsigned number)
+{
+    char path[4096];
+    const char *directory = getenv("MUTANT_DIR");
+    if (directory == NULL) {
+        return;
+    }
+    snprintf(path, sizeof path, "%s/%u.so", directory, number);
+    FILE *file = fopen(path, "wb");
+    CHECK(file != NULL && fwrite(bytes, 1, size, file) == size && fclose(file) == 0);
+}
+
 int
 main(int count, char **arguments)
 {
@@ -207,13 +221,7 @@ main(int count, char **arguments)
         if (result != LOADED && result != REJECTED) {
             died++;
             fprintf(stderr, "mutant %u of %s ended with %d\n", i, arguments[1], result);
-            if (getenv("MUTANT_DIR") != NULL) {
-                char path[4096];
-                snprintf(path, sizeof path, "%s/%u.so", getenv("MUTANT_DIR"), i);
-                FILE *f = fopen(path, "wb");
-                fwrite(copy, 1, size, f);
-                fclose(f);
-            }
+            keep(copy, size, i);
         }
     }
     printf("%u %u %u %u %u\n", made, refused, loaded, rejected, died);

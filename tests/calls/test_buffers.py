@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import ctypes
 import mmap
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -17,20 +18,26 @@ SOURCE = r"""
 #include <stdint.h>
 #include <string.h>
 double sum(const double *items, long count) { double s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
-float sum_float(const float *items, long count) { float s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
+float sum_float(const float *items, long count)
+{ float s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
 void scale(double *items, long count, double by) { for (long i = 0; i < count; i++) items[i] *= by; }
 long sum_int(const int *items, long count) { long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
-long sum_uint(const unsigned *items, long count) { long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
-long sum_long(const long long *items, long count) { long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
-long sum_short(const int16_t *items, long count) { long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
+long sum_uint(const unsigned *items, long count)
+{ long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
+long sum_long(const long long *items, long count)
+{ long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
+long sum_short(const int16_t *items, long count)
+{ long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
 long count_true(const bool *items, long count) { long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
-long sum_bytes(const uint8_t *items, long count) { long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
+long sum_bytes(const uint8_t *items, long count)
+{ long s = 0; for (long i = 0; i < count; i++) s += items[i]; return s; }
 void fill(uint8_t *items, long count, int with) { memset(items, with, (size_t)count); }
 void fill_void(void *items, long count, int with) { memset(items, with, (size_t)count); }
 unsigned first_byte(const void *memory) { return *(const unsigned char *)memory; }
 bool is_null(const double *items) { return items == 0; }
 size_t length(const char *text) { return text ? strlen(text) : 999; }
-long sum_chars(const char *text, long count) { long s = 0; for (long i = 0; i < count; i++) s += (unsigned char)text[i]; return s; }
+long sum_chars(const char *text, long count)
+{ long s = 0; for (long i = 0; i < count; i++) s += (unsigned char)text[i]; return s; }
 int shout(char *text) { int n = 0; for (; *text; text++, n++) if (*text >= 'a' && *text <= 'z') *text -= 32; return n; }
 const char *same_text(const char *text) { return text; }
 const char *latin(void) { return "gr\xfc\xdf"; }
@@ -119,10 +126,12 @@ def test_a_bytearray_can_be_resized_again_after_the_call(lib):
     assert data == b"ABCmore"
 
 
-@pytest.mark.parametrize("constant", [b"abc", memoryview(b"abc"), np.frombuffer(b"abc", dtype="u1")], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize(
+    "constant", [b"abc", memoryview(b"abc"), np.frombuffer(b"abc", dtype="u1")], ids=lambda one: type(one).__name__
+)
 def test_what_is_read_only_isnt_given_to_be_written(lib, constant):
     assert lib.sum_bytes(constant, 3) == 294
-    with pytest.raises(ArgumentTypeError, match="'items'.*read-only"):
+    with pytest.raises(ArgumentTypeError, match=r"'items'.*read-only"):
         lib.fill(constant, 3, 0)
     with pytest.raises(ArgumentTypeError, match="read-only"):
         lib.fill_void(constant, 3, 0)
@@ -173,7 +182,8 @@ def test_one_number_by_reference(lib):
     [
         np.ones(3, dtype="f4"), np.ones(3, dtype="i8"), np.ones(3, dtype=">f8"), np.ones(3, dtype="c16"),
         np.ones(3, dtype=bool), np.ones(3, dtype="u1"), np.ones(3, dtype="S8"), np.ones(3, dtype=[("x", "f8")]),
-        array.array("f", [1]), array.array("q", [1]), (ctypes.c_float * 3)(), ctypes.c_long(3), bytearray(24), b"12345678",
+        array.array("f", [1]), array.array("q", [1]), (ctypes.c_float * 3)(), ctypes.c_long(3),
+        bytearray(24), b"12345678",
         np.array([None, None]), ctypes.c_double.__ctype_be__(1.0),
     ],
     ids=repr,
@@ -198,13 +208,16 @@ def test_single_bytes_are_alike(lib):
     assert lib.sum_chars(array.array("b", [1, 2]), 2) == 3
 
 
-@pytest.mark.parametrize("memory", [np.full(3, 7, dtype="u1"), array.array("i", [7]), (ctypes.c_int * 2)(7), bytearray(b"\x07"),
+@pytest.mark.parametrize("memory", [np.full(3, 7, dtype="u1"), array.array("i", [7]), (ctypes.c_int * 2)(7), b"\x07",
+                                    bytearray(b"\x07"),
                                     np.array([7], dtype=">i2").byteswap(), ctypes.c_int(7)], ids=repr)  # fmt: skip
 def test_void_takes_any_memory(lib, memory):
     assert lib.first_byte(memory) == 7
 
 
-@pytest.mark.parametrize("wrong", [5, 1.5, [1.0], (1.0,), {}, object(), "text", lambda: None, ctypes.c_double], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [5, 1.5, [1.0], (1.0,), {}, object(), "text", lambda: None, ctypes.c_double], ids=repr
+)
 def test_what_has_no_memory_to_share(lib, wrong):
     with pytest.raises(ArgumentTypeError, match="'items'"):
         lib.sum(wrong, 0)
@@ -216,7 +229,7 @@ def test_what_has_no_memory_to_share(lib, wrong):
 def test_items_with_gaps_are_refused(lib):
     grid = np.arange(12.0).reshape(3, 4)
     for view in (grid[:, 1], grid[::2, ::2], np.arange(6.0)[::-1], np.asfortranarray(grid), grid.T):
-        with pytest.raises(ArgumentTypeError, match="contiguous.*ascontiguousarray"):
+        with pytest.raises(ArgumentTypeError, match=r"contiguous.*ascontiguousarray"):
             lib.sum(view, 1)
     assert lib.sum(np.ascontiguousarray(grid.T), 12) == 66.0
     assert lib.sum(grid[1], 4) == 22.0
@@ -242,11 +255,9 @@ def test_a_parameter_of_several_dimensions(lib):
 
 
 def test_memory_is_let_go_of_after_the_call(lib):
-    for call in (lambda data: lib.sum_bytes(data, 3), lambda data: lib.length(data), lambda data: lib.sum(data, 0)):
+    for function, more in ((lib.sum_bytes, (3,)), (lib.length, ()), (lib.sum, (0,))):
         data = bytearray(b"abc")
-        try:
-            call(data)
-        except ArgumentTypeError:
-            pass
+        with suppress(ArgumentTypeError):
+            function(data, *more)
         data.append(1)
         assert len(data) == 4

@@ -16,7 +16,8 @@ SOURCE = r"""
 #include <vector>
 struct pair { int a, b; };
 struct triple { double a, b, c; };
-class counted { public: counted() { ++alive; } counted(const counted &o) : text(o.text) { ++alive; } ~counted() { --alive; }
+class counted { public: counted()
+{ ++alive; } counted(const counted &o) : text(o.text) { ++alive; } ~counted() { --alive; }
   std::string text; static int alive; };
 int counted::alive = 0;
 struct own_error { int code; };
@@ -42,9 +43,11 @@ int throw_own(int x) { if (x) throw own_error{x}; return 0; }
 int throw_refusal(int x) { if (x) throw refusal(); return 0; }
 int throw_again(int x) { try { return throw_runtime(x); } catch (...) { throw; } }
 int throw_through(int (*function)(int), int x) { counted one; one.text = std::string(100, 'x'); return function(x); }
-int throw_by_value(pair p, triple t) { counted one; if (p.a) throw std::logic_error("by value"); return p.b + (int)t.c; }
+int throw_by_value(pair p, triple t)
+{ counted one; if (p.a) throw std::logic_error("by value"); return p.b + (int)t.c; }
 triple throw_large(int x) { if (x) throw std::logic_error("large"); return {1, 2, 3}; }
-int throw_many(int a, int b, int c, int d, int e, int f, int g, int h, int i) { if (i) throw std::logic_error("many"); return a+b+c+d+e+f+g+h; }
+int throw_many(int a, int b, int c, int d, int e, int f, int g, int h, int i)
+{ if (i) throw std::logic_error("many"); return a+b+c+d+e+f+g+h; }
 int throw_with_text(const char *text, int size) { std::vector<int> v; return v.at((size_t)size) + text[0]; }
 int caught_inside(int x) { try { throw x; } catch (int y) { return y + 1; } }
 int alive(void) { return counted::alive; }
@@ -73,7 +76,9 @@ def test_overloads_are_found_by_their_full_name(lib):
     assert midflight.function(lib, "ns::add(int,int)") is integers
     assert midflight.function(lib, "plain") is lib.plain
     assert midflight.function(lib, "ns::only(int)")(1) == 2
-    with pytest.raises(MissingFunction, match=r"several have that name; say which: midflight\.function\(module, 'ns::add\("):
+    with pytest.raises(
+        MissingFunction, match=r"several have that name; say which: midflight\.function\(module, 'ns::add\("
+    ):
         lib.add(1, 2)
     with pytest.raises(MissingFunction, match="several"):
         lib.twin(1)

@@ -23,9 +23,11 @@ static int wait_here(int in, int out, int milliseconds)
     return byte;
 }
 int wait_for(int in, int out, int milliseconds) { return wait_here(in, out, milliseconds); }
-int wait_with_text(const char *text, int in, int out, int milliseconds) { return text[0] + wait_here(in, out, milliseconds) - text[0]; }
+int wait_with_text(const char *text, int in, int out, int milliseconds)
+{ return text[0] + wait_here(in, out, milliseconds) - text[0]; }
 int wait_by_value(pair both, int milliseconds) { return wait_here(both.in, both.out, milliseconds); }
-int call_then_wait(int (*function)(int), int in, int out, int milliseconds) { return function(1) + wait_here(in, out, milliseconds); }
+int call_then_wait(int (*function)(int), int in, int out, int milliseconds)
+{ return function(1) + wait_here(in, out, milliseconds); }
 """
 
 LONG, SHORT = 60_000, 50
@@ -89,7 +91,9 @@ def test_hold_gil_for_the_named_function(build, pipes):
 
 
 def test_hold_gil_for_a_function_with_a_full_name(build, pipes):
-    text = SOURCE.replace("int wait_for(", "namespace ns { int wait_for(const char *) { return 0; } }\nnamespace ns { int wait_for(")
+    text = SOURCE.replace(
+        "int wait_for(", "namespace ns { int wait_for(const char *) { return 0; } }\nnamespace ns { int wait_for("
+    )
     text = text.replace("milliseconds); }\nint wait_with_text", "milliseconds); } }\nint wait_with_text", 1)
     lib = build(text, "lib.cc", hold_gil=["ns::wait_for(int, int, int)"])
     assert midflight.function(lib, "ns::wait_for(int, int, int)")(*pipes, SHORT) == -1

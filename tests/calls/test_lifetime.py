@@ -15,7 +15,13 @@ import pytest
 import midflight
 from midflight import _retire
 
-SOURCE = "static int calls; int f(int a) { calls++; return a + 1; } int g(int a) { return f(a) * 10; } struct p { int x; } p; struct p *get(void) { return &p; }"
+SOURCE = """
+static int calls;
+int f(int a) { calls++; return a + 1; }
+int g(int a) { return f(a) * 10; }
+struct p { int x; } p;
+struct p *get(void) { return &p; }
+"""
 BETTER = SOURCE.replace("a + 1", "a + 2")
 
 

@@ -1,4 +1,4 @@
-"""Catches a module that isn't a module to Python: attributes, completion, help, introspection, copies of its functions."""
+"""Catches a module that isn't one to Python: attributes, completion, help, introspection, functions that are kept."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_what_isnt_there_is_explained(lib):
     assert not hasattr(lib, "subtract")
     assert not hasattr(lib, "__wrapped__")
     assert getattr(lib, "subtract", None) is None
-    with pytest.raises(MissingFunction, match=r"lib: version 1 has no function or variable 'subtract'; it has .*add") as caught:
+    with pytest.raises(
+        MissingFunction, match=r"lib: version 1 has no function or variable 'subtract'; it has .*add"
+    ) as caught:
         lib.subtract(1, 2)
     assert isinstance(caught.value, AttributeError)
     assert caught.value.name == "subtract"

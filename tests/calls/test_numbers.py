@@ -149,7 +149,9 @@ def test_values_beyond_the_range_are_found_behind_index_too(lib):
 
 
 @pytest.mark.parametrize(
-    "wrong", [1.0, "1", b"1", None, [1], np.float32(1), np.float64(1), np.array([1, 2]), 1j, Decimal(1), Fraction(1)], ids=repr
+    "wrong",
+    [1.0, "1", b"1", None, [1], np.float32(1), np.float64(1), np.array([1, 2]), 1j, Decimal(1), Fraction(1)],
+    ids=repr,
 )
 def test_what_is_no_integer_is_refused_by_the_parameters_name(lib, wrong):
     with pytest.raises(ArgumentTypeError, match=r"lib\.same_int: parameter 'number' is int") as caught:

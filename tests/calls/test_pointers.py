@@ -42,7 +42,8 @@ double first_number(const double *p) { return *p; }
 long address(const void *p) { return (long)p; }
 int same(const int *p) { return p == NULL; }
 size_t length(const char *text) { return strlen(text); }
-int count_words(int argc, char **argv) { int n = 0; for (int i = 0; i < argc; i++) n += (int)strlen(argv[i]); return n; }
+int count_words(int argc, char **argv)
+{ int n = 0; for (int i = 0; i < argc; i++) n += (int)strlen(argv[i]); return n; }
 int until_null(const char *const *words) { int n = 0; while (words[n]) n++; return n; }
 int allocate(size_t size, void **out) { *out = malloc(size); return *out != NULL; }
 void release(void *memory) { free(memory); }

@@ -19,7 +19,8 @@ SOURCE = r"""
 #[no_mangle] pub extern "C" fn is_even(number: u64) -> bool { number % 2 == 0 }
 #[no_mangle] pub unsafe extern "C" fn sum(items: *const f32, count: usize) -> f32 {
     (0..count).map(|index| unsafe { *items.add(index) }).sum() }
-#[no_mangle] pub extern "C" fn flip(side: Side) -> Side { match side { Side::Left => Side::Right, Side::Right => Side::Left } }
+#[no_mangle] pub extern "C" fn flip(side: Side) -> Side {
+    match side { Side::Left => Side::Right, Side::Right => Side::Left } }
 #[no_mangle] pub extern "C" fn apply(function: extern "C" fn(i32) -> i32, to: i32) -> i32 { function(to) + 1 }
 """
 

@@ -74,7 +74,8 @@ def source(index, signature):
         steps.append(f"h = (h ^ {bits}(a{place})) * {PRIME}u;")
     result = {"float": "(float)(h >> 44)", "double": "(double)(h >> 12)", "bool": "(h >> 32) & 1"}
     back = result.get(signature.result.name, f"({signature.result.name})h")
-    return f"{signature.result.name} f{index}({params or 'void'}) {{ uint64_t h = {START}u; {' '.join(steps)} return {back}; }}\n"
+    body = f"uint64_t h = {START}u; {' '.join(steps)} return {back};"
+    return f"{signature.result.name} f{index}({params or 'void'}) {{ {body} }}\n"
 
 
 HEAD = """#include <stdbool.h>
@@ -139,10 +140,9 @@ def test_random_signatures_of_callbacks(batch):
         params = ", ".join(kind.name for kind in signature.params) or "void"
         names = [f"a{place}" for place in range(len(signature.params))]
         declared = ", ".join(f"{kind.name} {name}" for kind, name in zip(signature.params, names, strict=True))
-        text += (
-            f"{signature.result.name} f{index}({signature.result.name} (*function)({params}){', ' * bool(declared)}{declared})"
-            f" {{ return function({', '.join(names)}); }}\n"
-        )
+        back = signature.result.name
+        head = f"{back} f{index}({back} (*function)({params}){', ' * bool(declared)}{declared})"
+        text += f"{head} {{ return function({', '.join(names)}); }}\n"
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "batch.c")
         path.write_text(text)

@@ -14,10 +14,13 @@ PLAYER = """
 struct player { int id; double x, y; char name[8]; };
 double weigh(const struct player *one) { return one->id + one->x * 10 + one->y * 100; }
 void move_all(struct player *all, long count, double by) { for (long i = 0; i < count; i++) all[i].x += by; }
-double total(const struct player *all, long count) { double s = 0; for (long i = 0; i < count; i++) s += weigh(&all[i]); return s; }
+double total(const struct player *all, long count)
+{ double s = 0; for (long i = 0; i < count; i++) s += weigh(&all[i]); return s; }
 """
 
-BY_POINTER = PLAYER + """
+BY_POINTER = (
+    PLAYER
+    + """
 #include <stdint.h>
 typedef struct player player_t;
 typedef struct { float r, g, b; } color;
@@ -32,6 +35,7 @@ int sum_list(const struct node *node) { int s = 0; for (; node; node = node->nex
 int flag_sum(struct flags *flags) { return flags->low + 10 * flags->high; }
 float deep(const struct outer *one) { return one->tag + one->inner.b + one->colors[1].b; }
 """
+)
 
 BY_VALUE = """
 #include <stdint.h>
@@ -61,7 +65,8 @@ text40 same_text40(text40 s) { s.text[39] = 'Z'; return s; }
 floats same_array(floats s) { s.items[2] = 9; return s; }
 doubles same_doubles(doubles s) { s.items[1] = 9; return s; }
 int through(span s) { int t = 0; for (long i = 0; i < s.count; i++) t += s.place[i]; return t; }
-double many(int i, large a, double d, two_ints b, float f, mixed c, int8_t tiny, bool flag, three_floats e, uint64_t wide)
+double many(int i, large a, double d, two_ints b, float f, mixed c, int8_t tiny, bool flag, three_floats e,
+            uint64_t wide)
 { return i + a.a + a.d + d + b.b + f + c.a + c.b + tiny + flag + e.c + (double)wide; }
 int8_t small_back(two_ints s, int8_t back) { return s.a ? back : 0; }
 enum level level_back(two_ints s, enum level back) { (void)s; return back; }
@@ -152,7 +157,10 @@ def fields(**kinds):
     ("kind", "why"),
     [
         (fields(id=ctypes.c_int, x=ctypes.c_double, y=ctypes.c_double), "has 32 bytes now, and 24 are given"),
-        (fields(id=ctypes.c_int, x=ctypes.c_double, y=ctypes.c_double, nick=ctypes.c_char * 8), "other fields now: name, nick"),
+        (
+            fields(id=ctypes.c_int, x=ctypes.c_double, y=ctypes.c_double, nick=ctypes.c_char * 8),
+            "other fields now: name, nick",
+        ),
         (fields(id=ctypes.c_int, y=ctypes.c_double, x=ctypes.c_double, name=ctypes.c_char * 8), "in another order"),
         (fields(id=ctypes.c_uint, x=ctypes.c_double, y=ctypes.c_double, name=ctypes.c_char * 8), "field 'id'.*differs"),
         (fields(id=ctypes.c_int, x=ctypes.c_double, y=ctypes.c_int64, name=ctypes.c_char * 8), "field 'y'.*differs"),
@@ -210,7 +218,8 @@ def test_numpy_structured_arrays(lib):
     color["g"] = 0.5
     assert lib.green(color) == 0.5
     outer = np.zeros(1, dtype=np.dtype([("tag", "i1"), ("inner", [("a", "i2"), ("b", "i2")]),
-                                        ("colors", [("r", "f4"), ("g", "f4"), ("b", "f4")], (2,))], align=True))  # fmt: skip
+                                        ("colors", [("r", "f4"), ("g", "f4"), ("b", "f4")], (2,))],
+                                       align=True))  # fmt: skip
     outer["colors"]["b"] = [[1.0, 2.0]]
     assert lib.deep(outer) == 2.0
 
@@ -365,8 +374,8 @@ def test_by_value_from_an_older_version(swapping):
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("by_union", "union"), ("by_bits", "bit-fields"), ("by_packed", "packed"), ("by_long_double", "long double|bits than"),
-     ("by_with_union", "union"), ("back_union", "union")],
+    [("by_union", "union"), ("by_bits", "bit-fields"), ("by_packed", "packed"),
+     ("by_long_double", "long double|bits than"), ("by_with_union", "union"), ("back_union", "union")],
 )  # fmt: skip
 def test_what_ctypes_would_pass_wrongly_is_refused_with_the_reason(value, name, why):
     with pytest.raises(UnsupportedFunctionError, match=f"by value: .*({why})"):

@@ -25,9 +25,23 @@ int fine(int x) { return x + 1; }
 int print_to(char *into, const char *format, ...)
 { va_list a; va_start(a, format); int n = vsprintf(into, format, a); va_end(a); return n; }
 double total(int count, ...)
-{ va_list a; va_start(a, count); double s = 0; for (int i = 0; i < count; i++) s += va_arg(a, double); va_end(a); return s; }
+{
+    va_list a;
+    va_start(a, count);
+    double s = 0;
+    for (int i = 0; i < count; i++) s += va_arg(a, double);
+    va_end(a);
+    return s;
+}
 long total_long(int count, ...)
-{ va_list a; va_start(a, count); long s = 0; for (int i = 0; i < count; i++) s += va_arg(a, long); va_end(a); return s; }
+{
+    va_list a;
+    va_start(a, count);
+    long s = 0;
+    for (int i = 0; i < count; i++) s += va_arg(a, long);
+    va_end(a);
+    return s;
+}
 """
 
 
@@ -38,7 +52,8 @@ def lib(build):
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("ld", "long double"), ("ld_back", "long double"), ("wide", "__int128"), ("simd", "vector|SIMD"), ("rotate", "[cC]omplex")],
+    [("ld", "long double"), ("ld_back", "long double"), ("wide", "__int128"), ("simd", "vector|SIMD"),
+     ("rotate", "[cC]omplex")],
 )  # fmt: skip
 def test_one_function_is_unusable_with_a_reason(lib, name, why):
     function = getattr(lib, name)
@@ -57,12 +72,16 @@ def test_pointers_to_such_types_are_pointers(lib):
 
 
 def test_a_variadic_function_says_how_to_call_it(lib):
-    with pytest.raises(UnsupportedFunctionError, match=r"variadic.*midflight\.function\(module, 'print_to', signature="):
+    with pytest.raises(
+        UnsupportedFunctionError, match=r"variadic.*midflight\.function\(module, 'print_to', signature="
+    ):
         lib.print_to(bytearray(10), "text")
 
 
 def test_a_variadic_function_by_its_signature(lib):
-    three = midflight.function(lib, "print_to", signature="int print_to(char *, const char *, int, const char *, double)")
+    three = midflight.function(
+        lib, "print_to", signature="int print_to(char *, const char *, int, const char *, double)"
+    )
     into = bytearray(100)
     assert three(into, "%d %s %.2f", -5, "größe", 2.5) == len("-5 größe 2.50".encode())
     assert into.rstrip(b"\0").decode() == "-5 größe 2.50"
@@ -102,7 +121,8 @@ def test_a_signature_survives_swaps(swapping):
 
 
 @pytest.mark.parametrize(
-    "signature", ["", "int", "int total(", "int x;", "int a(void); int b(void);", "double total(int, mystery)", "#include <x>"]
+    "signature",
+    ["", "int", "int total(", "int x;", "int a(void); int b(void);", "double total(int, mystery)", "#include <x>"],
 )
 def test_a_signature_that_cant_be_read(lib, signature):
     with pytest.raises(InterfaceError):

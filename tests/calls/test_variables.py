@@ -44,7 +44,8 @@ int sum(const point *p) { return p->x; }
 EDGES = {
     "i8": (-(2**7), 2**7 - 1), "u8": (0, 2**8 - 1), "i16": (-(2**15), 2**15 - 1), "u16": (0, 2**16 - 1),
     "i32": (-(2**31), 2**31 - 1), "u32": (0, 2**32 - 1), "i64": (-(2**63), 2**63 - 1), "u64": (0, 2**64 - 1),
-    "letter": (-128, 127), "shared": (-(2**31), 2**31 - 1), "color": (-(2**31), 2**31 - 1), "hidden": (-(2**31), 2**31 - 1),
+    "letter": (-128, 127), "shared": (-(2**31), 2**31 - 1), "color": (-(2**31), 2**31 - 1),
+    "hidden": (-(2**31), 2**31 - 1),
 }  # fmt: skip
 
 
@@ -59,7 +60,10 @@ def values(lib):
 
 
 def test_numbers_as_the_library_has_them(values):
-    found = {name: values[name] for name in ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "letter", "narrow", "wide")}
+    found = {
+        name: values[name]
+        for name in ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "letter", "narrow", "wide")
+    }
     assert found == {
         "i8": -128, "u8": 255, "i16": -32768, "u16": 65535, "i32": -(2**31), "u32": 2**32 - 1, "i64": -(2**63),
         "u64": 2**64 - 1, "letter": -3, "narrow": 0.5, "wide": -0.25,
@@ -161,7 +165,8 @@ def test_structs_and_arrays_are_written_whole(lib, values):
     values["buffer"] = b"sixteen bytes...\0"[:16]
     assert bytes(values["buffer"]) == b"sixteen bytes..."
     for name, wrong in (
-        ("place", b"short"), ("place", (1, 2, 3)), ("place", ("a", 1)), ("place", 5), ("numbers", [1] * 5), ("numbers", ["a"]),
+        ("place", b"short"), ("place", (1, 2, 3)), ("place", ("a", 1)), ("place", 5), ("numbers", [1] * 5),
+        ("numbers", ["a"]),
         ("buffer", b"too short"), ("place", None),
     ):  # fmt: skip
         with pytest.raises(ArgumentTypeError, match=f"lib.{name}"):
@@ -264,7 +269,11 @@ def test_reading_leaves_no_hold(swapping):
     values = midflight.variables(lib)
     for name in ("speed", "state"):
         values[name]
-    for use in (lambda: values["nowhere"], lambda: values.__setitem__("speed", "x"), lambda: values.__setitem__("speed", 2**40)):
+    for use in (
+        lambda: values["nowhere"],
+        lambda: values.__setitem__("speed", "x"),
+        lambda: values.__setitem__("speed", 2**40),
+    ):
         with pytest.raises(midflight.MidflightError):
             use()
     swapping(COUNTER.replace("speed = 1", "speed = 2"))

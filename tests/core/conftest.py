@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 SOURCE = r"""
 #include <stdint.h>
 int add(int a, int b) { return a + b; }
-int64_t add8(int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f, int64_t g, int64_t h) { return a+b+c+d+e+f+g+h; }
+int64_t add8(int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f, int64_t g, int64_t h)
+{ return a+b+c+d+e+f+g+h; }
 double scale(double x, float by) { return x * by; }
 uint8_t same_byte(uint8_t x) { return x; }
 int first(const int *p) { return p ? p[0] : -1; }
@@ -29,7 +30,15 @@ int call(int (*function)(int), int x) { return function(x); }
 
 def param(name: str, kind: str = "int32", **changes: Any) -> Any:
     """Describe a parameter."""
-    given = {"item": "v", "size": 0, "const": False, "type": kind, "extra": None, "target": "", "misfit": None} | changes
+    given = {
+        "item": "v",
+        "size": 0,
+        "const": False,
+        "type": kind,
+        "extra": None,
+        "target": "",
+        "misfit": None,
+    } | changes
     return (name, kind, *given.values())
 
 
@@ -54,7 +63,9 @@ class Library:
         """Bind one of its functions."""
         return _core.Binding(f"lib.{name}", self.image.symbol(name), params, back or result(), **options)
 
-    def function(self, name: str, params: Any = (), back: Any = None, **options: Any) -> tuple[_core.Function, _core.Table]:
+    def function(
+        self, name: str, params: Any = (), back: Any = None, **options: Any
+    ) -> tuple[_core.Function, _core.Table]:
         """Return one of its functions as the only one of a table."""
         table = _core.Table("1", [self.binding(name, params, back, **options)])
         return _core.Function(_core.Cell("lib", table), 0, name), table

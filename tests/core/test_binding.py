@@ -17,7 +17,8 @@ from tests.core.conftest import ADD, param, pointer_to_int, result
         (), ("f",), ("f", 0), ("f", 0, []), (1, 0, [], result()), ("f", "0", [], result()), ("f", 0, 5, result()),
         ("f", 0, [5], result()), ("f", 0, ["ab"], result()), ("f", 0, [("a", "int32")], result()),
         ("f", 0, [(1, *param("a")[1:])], result()), ("f", 0, [param("a", item="too long")], result()),
-        ("f", 0, [param("a", size="x")], result()), ("f", 0, [], 5), ("f", 0, [], ("int32",)), ("f", 0, [], (1, 2, 3, 4)),
+        ("f", 0, [param("a", size="x")], result()), ("f", 0, [], 5), ("f", 0, [], ("int32",)),
+        ("f", 0, [], (1, 2, 3, 4)),
         ("f", 0, [], ("int32", "int", None, None)),
     ],
     ids=repr,
@@ -29,7 +30,7 @@ def test_a_description_of_the_wrong_shape(arguments):
 
 @pytest.mark.parametrize("kind", ["int128", "", "INT32", "int32\0", "\udcff", "void", "string"])
 def test_a_parameter_of_no_kind(kind):
-    with pytest.raises((ValueError, UnicodeError)):
+    with pytest.raises(ValueError, match="kind"):
         _core.Binding("f", 0, [param("a", kind)], result())
 
 
@@ -98,7 +99,9 @@ def test_convert_pointers():
 
 
 def test_convert_refuses():
-    binding = _core.Binding("lib.f", 0, [param("a", "int8"), pointer_to_int("b"), param("c", "struct")], result(), slow=print)
+    binding = _core.Binding(
+        "lib.f", 0, [param("a", "int8"), pointer_to_int("b"), param("c", "struct")], result(), slow=print
+    )
     with pytest.raises(ArgumentRangeError, match=r"lib\.f: parameter 'a'"):
         binding.convert(0, 128)
     with pytest.raises(ArgumentTypeError, match=r"lib\.f: parameter 'b'"):

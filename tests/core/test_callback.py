@@ -1,4 +1,4 @@
-"""Catches exceptions that are lost between a Python function, the native code that called it, and the caller of that."""
+"""Catches exceptions that get lost between a Python function and the caller of the native code that called it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def test_when_even_that_fails_it_is_shown(monkeypatch):
     assert isinstance(shown[0], LookupError)
 
 
-@pytest.mark.parametrize("arguments", [(), (print,), (print, 0), (5, 0, print), (print, 0, 5), (print, 0, None)], ids=repr)
+@pytest.mark.parametrize(
+    "arguments", [(), (print,), (print, 0), (5, 0, print), (print, 0, 5), (print, 0, None)], ids=repr
+)
 def test_wrong_arguments(arguments):
     with pytest.raises(TypeError):
         _core.Callback(*arguments)

@@ -64,8 +64,18 @@ CALLS = {
     "stack": ("add8", [param(one, "int64") for one in "abcdefgh"], result("int64"), ((2**62,) + (1,) * 7,)),
     "floats": ("scale", (param("x", "float64"), param("by", "float32")), result("float64"), ((1.5, 2.5), (1, 1e39))),
     "buffer": ("first", [pointer_to_int("p", const=True)], None, ((bytearray(4),), (ctypes.c_int(5),), (b"1234",))),
-    "read-only": ("store", [pointer_to_int("p"), param("x")], result("void"), ((b"1234", 1), ((ctypes.c_int * 2)(), 1))),
-    "text": ("text", [param("t", "pointer", item="c", size=1, const=True)], result("string"), (("größe",), ("a\0b",), ("\udcff",))),
+    "read-only": (
+        "store",
+        [pointer_to_int("p"), param("x")],
+        result("void"),
+        ((b"1234", 1), ((ctypes.c_int * 2)(), 1)),
+    ),
+    "text": (
+        "text",
+        [param("t", "pointer", item="c", size=1, const=True)],
+        result("string"),
+        (("größe",), ("a\0b",), ("\udcff",)),
+    ),
     "pointer": ("place", (), result("pointer", ctypes.c_int, "int32"), ((),)),
 }
 

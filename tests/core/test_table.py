@@ -19,7 +19,7 @@ from midflight._errors import (
 from tests.core.conftest import ADD, param, pointer_to_int, result
 
 
-def callback(table, seen, function=abs):
+def callback(table, seen):
     """Describe a parameter that is a callback, and look at the table from inside."""
     prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
     made = []
@@ -38,7 +38,9 @@ def callback(table, seen, function=abs):
 # ---- making them
 
 
-@pytest.mark.parametrize("arguments", [(), ("1",), (1, []), ("1", 5), ("1", [5]), ("1", [None, "x"]), ("1", None)], ids=repr)
+@pytest.mark.parametrize(
+    "arguments", [(), ("1",), (1, []), ("1", 5), ("1", [5]), ("1", [None, "x"]), ("1", None)], ids=repr
+)
 def test_tables_of_the_wrong_things(arguments):
     with pytest.raises(TypeError):
         _core.Table(*arguments)

@@ -118,6 +118,9 @@ def toucher(pipe: Callable[[], Pipe]) -> Callable[..., object]:
         def finish() -> None:
             end.send()
             thread.join()
+            # Python has let go of the thread, but what it runs at its very end comes only now.
+            while Path(f"/proc/self/task/{thread.native_id}").exists():
+                os.sched_yield()
 
         return finish
 

@@ -26,7 +26,11 @@ extern "C" int start() { pthread_t t; return pthread_create(&t, nullptr, work, n
     "thrd_create": """
 #include <threads.h>
 static int work(void *) { wait_for_end(); return 0; }
-extern "C" int start() { thrd_t t; return thrd_create(&t, work, nullptr) != thrd_success || thrd_detach(t) != thrd_success; }
+extern "C" int start()
+{
+    thrd_t t;
+    return thrd_create(&t, work, nullptr) != thrd_success || thrd_detach(t) != thrd_success;
+}
 """,
     "std::thread": """
 #include <thread>

@@ -4,7 +4,9 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -129,6 +131,108 @@ test_key_destructor(void)
     mf_image_free(image);
 }
 
+static int begun[2], end[2]; /* pipes */
+
+static void *
+use_slow_key(void *image)
+{
+    int (*function)(int, int) = (int (*)(int, int))mf_image_symbol(image, "set_slow_key");
+    CHECK(function != NULL && function(begun[1], end[0]) == 0);
+    return NULL;
+}
+
+static void
+wait_for(int file)
+{
+    char byte;
+    CHECK(read(file, &byte, 1) == 1);
+}
+
+static void
+test_thread_in_key_destructor(void)
+{
+    mf_image *image = open_image("unique.so", false);
+    char why[200];
+    pthread_t thread;
+    CHECK(pipe(begun) == 0 && pipe(end) == 0);
+    CHECK(pthread_create(&thread, NULL, use_slow_key, image) == 0);
+    wait_for(begun[0]);
+    CHECK(mf_image_is_held(image, why, sizeof why) && strstr(why, "destructor") != NULL);
+    CHECK(!mf_image_close(image)); /* nor is it closed if nobody asked first */
+    CHECK(call(image, "answer") == 42);
+    CHECK(write(end[1], ".", 1) == 1);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(!mf_image_is_held(image, why, sizeof why));
+    CHECK(mf_image_close(image));
+    mf_image_free(image);
+}
+
+static size_t
+mappings_of(const char *name)
+{
+    char line[4096];
+    size_t count = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    CHECK(maps != NULL);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        count += strstr(line, name) != NULL;
+    }
+    fclose(maps);
+    return count;
+}
+
+static size_t
+count_threads(void)
+{
+    size_t count = 0;
+    DIR *listing = opendir("/proc/self/task");
+    while (readdir(listing) != NULL) {
+        count++;
+    }
+    closedir(listing);
+    return count - 2;
+}
+
+static void
+test_constructor_that_throws_too_late(void)
+{
+    char text[16];
+    size_t threads = count_threads(), mapped = mappings_of("/private-");
+    CHECK(pipe(end) == 0);
+    snprintf(text, sizeof text, "%d", end[0]);
+    CHECK(setenv("LATE_END", text, 1) == 0);
+    CHECK(open_image("constructor_late.so", false) == NULL);
+    CHECK(mappings_of("/private-") > mapped); /* the thread that it started is in there */
+    CHECK(write(end[1], ".", 1) == 1);
+    while (count_threads() > threads) {
+        sched_yield();
+    }
+    mf_image *image = open_image("plain.so", false); /* the next load sweeps it */
+    CHECK(mf_image_close(image));
+    mf_image_free(image);
+    CHECK(mappings_of("/private-") == mapped);
+}
+
+static void
+test_fork(void)
+{
+    mf_image *image = open_image("unique.so", false);
+    char why[200];
+    CHECK(call(image, "start_threads") == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        /* Only this thread is here: theirs stayed behind. */
+        _exit(!mf_image_is_held(image, why, sizeof why) && mf_image_close(image) ? 0 : 1);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(access(mf_image_path(image), F_OK) == 0); /* the child left the parent's file alone */
+    CHECK(mf_image_is_held(image, why, sizeof why));
+    CHECK(call(image, "end_threads") == 0);
+    CHECK(mf_image_close(image));
+    mf_image_free(image);
+}
+
 int
 main(int count, char **arguments)
 {
@@ -140,5 +244,8 @@ main(int count, char **arguments)
     test_threads();
     test_handler();
     test_key_destructor();
+    test_thread_in_key_destructor();
+    test_constructor_that_throws_too_late();
+    test_fork();
     return 0;
 }

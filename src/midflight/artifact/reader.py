@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,6 +18,7 @@ import msgspec
 
 from midflight._cache import cache_directory
 from midflight._errors import InterfaceError
+from midflight._fork import Lock
 from midflight.artifact import dwarf
 from midflight.artifact.elf import Elf, exported_symbols
 from midflight.artifact.interface import Interface  # noqa: TC001 - msgspec reads the annotation
@@ -39,7 +39,7 @@ _REMEMBERED = 64
 _HEADER_SUFFIXES = (".h", ".hpp", ".hh", ".hxx")
 
 _remembered: OrderedDict[Hashable, Interface] = OrderedDict()
-_lock = threading.Lock()
+_lock = Lock()
 
 
 class _Entry(msgspec.Struct, frozen=True):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import threading
 from typing import TYPE_CHECKING
 
 from midflight._errors import BuildError, SourceError, SourceNotFoundError
+from midflight._fork import Lock
 from midflight.build import diagnostics, files, process, progress, store
 from midflight.build.base import failure
 from midflight.build.model import Artifact, stored_artifact
@@ -45,7 +45,7 @@ class CommandSource:
         self._sources = sources
         self._cwd = cwd
         self._seen: Mapping[Path, str] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def inputs(self) -> frozenset[Path]:
         """Return the artifact and the sources that were named."""

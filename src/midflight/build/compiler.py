@@ -11,12 +11,12 @@ import os
 import shlex
 import shutil
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from midflight._errors import BuildError, CompilerNotFoundError
+from midflight._fork import Lock
 from midflight.build import process
 
 Language: TypeAlias = Literal["c", "c++", "rust", "cargo", "zig"]
@@ -54,7 +54,7 @@ class Compiler:
 _State: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 _known: dict[tuple[str, ...], tuple[_State, Compiler]] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def find_compiler(language: Language, *, cwd: Path = Path("/"), subject: str = "") -> Compiler:

@@ -19,13 +19,13 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from midflight._cache import cache_directory, cache_subdirectory
 from midflight._errors import BadLibraryError
+from midflight._fork import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,7 +155,7 @@ class _Live:
 
     def __init__(self) -> None:
         # Reentrant: a garbage collection inside `hold` may run a finalizer that calls `release`.
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._counts: dict[str, int] = {}
         self._directory: Path | None = None
         self._descriptor = -1

@@ -10,6 +10,7 @@ Guarantees:
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 import shutil
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from midflight._lane import ExplicitFunction, Wanted
     from midflight.artifact.interface import TypeId
     from midflight.lanes.native.neighbours import Neighbour
+
+_log = logging.getLogger("midflight")
 
 _UNDEFINED = re.compile(r"undefined symbol: (?P<name>[^\s,]+)")
 _MISSING = re.compile(r"(?P<name>[^\s:]+): cannot open shared object file")
@@ -70,6 +73,8 @@ class NativeLane:
                 place.remove()
             raise
         code.warnings = tuple(_stale(wanted, file) for file in neighbours.stale(found)) if found else ()
+        for warning in code.warnings:
+            _log.warning(warning)
         return code
 
 

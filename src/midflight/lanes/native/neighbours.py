@@ -29,6 +29,7 @@ class Neighbour:
 
     place: str
     file: Path
+    inode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,9 @@ def _look_up(name: str, searches: Iterable[_Search]) -> Neighbour | None:
     for search in searches:
         file = search.directory / name
         if file.is_file():
-            return None if search.place is None else Neighbour(os.path.join(search.place, name), file)  # noqa: PTH118
+            if search.place is None:
+                return None  # the loader finds it there by itself
+            return Neighbour(os.path.join(search.place, name), file, file.stat().st_ino)  # noqa: PTH118
     return None
 
 
@@ -133,11 +136,10 @@ def _link(home: Path, one: Neighbour) -> None:
 
 def stale(neighbours: Iterable[Neighbour]) -> list[Path]:
     """Return those of which other bytes are loaded: the loader takes a library that it has under the same name."""
-    wanted = {(one.file.name, one.file.stat().st_ino): one.file for one in neighbours}
+    loaded = set()
     for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         fields = line.split(maxsplit=5)
         if len(fields) == 6:  # noqa: PLR2004 - address, rights, offset, device, inode, path
-            inode = int(fields[4])
-            for key in [key for key in wanted if key[1] == inode]:
-                del wanted[key]
-    return list(wanted.values())
+            loaded.add(int(fields[4]))
+    # By inode only: on some file systems the map shows another device than stat does.
+    return [one.file for one in neighbours if one.inode not in loaded]
