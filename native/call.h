@@ -37,6 +37,9 @@ typedef struct mf_registers {
 uint64_t mf_call_integer(mf_registers *registers, uintptr_t function);
 double mf_call_double(mf_registers *registers, uintptr_t function);
 
+/* The same as mf_call_integer where no argument is floating and none is on the stack: neither is looked at. */
+uint64_t mf_call_integers(mf_registers *registers, uintptr_t function);
+
 /* A call that somebody else makes (ctypes, for a struct by value), with the same landing pad for C++ exceptions: he calls
  * mf_call_through with the arguments of the function, and this thread's innermost mf_through says which function it is.
  * The layout is known to the assembly in call.c. */

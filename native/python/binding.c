@@ -18,7 +18,7 @@ static const KindName KINDS[] = {
     {"uint16", KIND_UINT16, 0, UINT16_MAX},
     {"uint32", KIND_UINT32, 0, UINT32_MAX},
     {"int64", KIND_INT64, INT64_MIN, INT64_MAX},
-    {"uint64", KIND_UINT64, 0, 0},
+    {"uint64", KIND_UINT64, 0, INT64_MAX},
     {"bool", KIND_BOOL, 0, 0},
     {"float32", KIND_FLOAT32, 0, 0},
     {"float64", KIND_FLOAT64, 0, 0},
@@ -83,7 +83,7 @@ static void
 place_params(Binding *self)
 {
     uint16_t integers = 0, doubles = 0;
-    self->simple = true;
+    bool simple = self->slow == NULL && self->unusable == NULL, only_integers = !self->returns_floating;
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Param *param = &self->params[i];
         bool floating = param->kind == KIND_FLOAT32 || param->kind == KIND_FLOAT64;
@@ -91,8 +91,11 @@ place_params(Binding *self)
         param->on_stack = *taken == (floating ? MF_DOUBLE_REGISTERS : MF_INTEGER_REGISTERS);
         param->index = param->on_stack ? self->stack_count++ : (*taken)++;
         self->pointer_count += param->kind == KIND_POINTER;
-        self->simple &= !param->on_stack && param->kind != KIND_POINTER && param->kind != KIND_CALLBACK;
+        simple &= !param->on_stack && param->kind != KIND_POINTER && param->kind != KIND_CALLBACK;
+        only_integers &= param->kind <= KIND_UINT64;
     }
+    self->simple_count = simple ? self->param_count : -1;
+    self->integer_count = simple && only_integers ? self->param_count : -1;
 }
 
 static int
@@ -172,6 +175,8 @@ binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self->address = (uintptr_t)address;
     self->result = (uint8_t)result->kind;
     self->hold_gil = hold_gil != 0;
+    self->returns_int = result->kind == KIND_INT32 && result_extra == Py_None;
+    self->returns_floating = result->kind == KIND_FLOAT64 || result->kind == KIND_FLOAT32;
     self->name = Py_NewRef(name);
     self->result_type = Py_NewRef(result_type);
     self->result_extra = Py_NewRef(result_extra);
@@ -307,7 +312,56 @@ binding_from_address(PyObject *object, PyObject *arguments)
     return result_from_integer((Binding *)object, (Table *)table, value);
 }
 
+/* Owns what the copied memory of another binding refers to. */
+static void
+take_references(Binding *self)
+{
+    for (Py_ssize_t i = 0; i < self->param_count; i++) {
+        Py_INCREF(self->params[i].name);
+        Py_INCREF(self->params[i].type_name);
+        Py_INCREF(self->params[i].extra);
+        Py_INCREF(self->params[i].target);
+        Py_INCREF(self->params[i].misfit);
+    }
+    Py_INCREF(self->name);
+    Py_INCREF(self->result_type);
+    Py_INCREF(self->result_extra);
+    Py_INCREF(self->result_target);
+    Py_XINCREF(self->unusable);
+    Py_INCREF(self->info);
+}
+
+static PyObject *
+binding_moved(PyObject *object, PyObject *arguments)
+{
+    const Binding *self = (Binding *)object;
+    unsigned long long address;
+    PyObject *info;
+    if (!PyArg_ParseTuple(arguments, "KO", &address, &info)) {
+        return NULL;
+    }
+    if (self->slow != NULL) {
+        PyErr_SetString(PyExc_ValueError, "`slow` belongs to one version");
+        return NULL;
+    }
+    Binding *moved = (Binding *)BindingType->tp_alloc(BindingType, 0);
+    Param *params = PyMem_Malloc(((size_t)self->param_count + 1) * sizeof(Param));
+    if (moved == NULL || params == NULL) {
+        Py_XDECREF(moved);
+        PyMem_Free(params);
+        return PyErr_NoMemory();
+    }
+    memcpy(params, self->params, (size_t)self->param_count * sizeof(Param));
+    memcpy((char *)moved + sizeof(PyObject), (const char *)self + sizeof(PyObject), sizeof(Binding) - sizeof(PyObject));
+    moved->address = (uintptr_t)address;
+    moved->params = params;
+    moved->info = info;
+    take_references(moved);
+    return (PyObject *)moved;
+}
+
 static PyMethodDef methods[] = {
+    {"moved", binding_moved, METH_VARARGS, "The same call of a function at another address, with another info."},
     {"convert", binding_convert, METH_VARARGS, "Convert one argument; return (number or address, what to keep alive)."},
     {"result_from", binding_from_address, METH_VARARGS, "Convert an integer or an address as a result."},
     {NULL},

@@ -48,7 +48,7 @@ typedef struct Param {
     char item;        /* pointers: class of what it points to, see _core.pyi */
     uint16_t index;   /* of its register */
     uint32_t item_size; /* pointers: bytes; 0: unknown */
-    int64_t low, high; /* integers; not of uint64 */
+    int64_t low, high; /* integers: what fits both the kind and an int64_t */
     PyObject *name, *type_name, *extra; /* owned */
     PyObject *target; /* owned; pointers: what it points to, the same text for the same type */
     PyObject *misfit; /* owned; pointers: says why a ctypes class or a buffer format isn't what it points to; or None */
@@ -64,9 +64,13 @@ typedef struct Binding {
     Param *params;     /* owned */
     uint8_t result;    /* Kind */
     bool hold_gil;
-    bool simple;       /* numbers only, all in registers */
-    uint16_t stack_count;
-    uint16_t pointer_count;
+    bool returns_int;  /* `int` without enumerators, the commonest result */
+    bool returns_floating;
+    uint16_t stack_count, pointer_count;
+    /* A call compares the number of its arguments with these, and so asks at once whether it is right, whether the
+     * function can be called at all, and how.  They are param_count, or -1: */
+    Py_ssize_t integer_count; /* unless all arguments are integers in registers, and no floating number comes back */
+    Py_ssize_t simple_count;  /* unless all arguments are numbers in registers */
     PyObject *name;    /* "module.function" */
     PyObject *result_type, *result_extra, *result_target;
     PyObject *slow;     /* called with the arguments as they are, where registers don't serve; or NULL */

@@ -46,13 +46,17 @@ leave(Frame *frame)
     }
 }
 
-/* Raises what a callback or a C++ function left behind; returns whether there was something. */
-static bool
+static inline bool
+left_behind(const Frame *frame, const mf_registers *registers)
+{
+    return unlikely(frame->pending != NULL || registers->exception != NULL);
+}
+
+/* Raises what a callback or a C++ function left behind; returns NULL.  Not in line: the text would make the stack frame
+ * of every call large. */
+static __attribute__((noinline, cold)) PyObject *
 raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding)
 {
-    if (likely(frame->pending == NULL && registers->exception == NULL)) {
-        return false;
-    }
     mf_exception_text text;
     bool thrown = registers->exception != NULL;
     if (thrown) {
@@ -64,55 +68,63 @@ raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding)
     } else {
         raise_native(errors.native_exception, binding->name, &text);
     }
-    return true;
+    return NULL;
 }
 
 /* ---- the call itself ----------------------------------------------------------------------------------------------- */
-
-static inline bool
-returns_floating(const Binding *binding)
-{
-    return binding->result == KIND_FLOAT64 || binding->result == KIND_FLOAT32;
-}
 
 /* Leaves a call whose arguments couldn't be converted. */
 static __attribute__((noinline, cold)) PyObject *
 give_up(Frame *frame, mf_registers *registers, const Binding *binding)
 {
     registers->exception = NULL;
-    raise_left_behind(frame, registers, binding);
+    if (left_behind(frame, registers)) {
+        raise_left_behind(frame, registers, binding);
+    }
     leave(frame);
     return NULL;
 }
 
-/* Runs the function on converted arguments, converts its result, and leaves. */
-static inline PyObject *
-run(Frame *frame, const Binding *binding, mf_registers *registers)
+/* Calls the function; others may have the GIL meanwhile, unless it is one that is called with it. */
+static inline uint64_t
+run_integer(const Binding *binding, mf_registers *registers, bool only_integers)
 {
-    PyObject *result;
-    uint64_t integer = 0;
-    double floating = 0;
-    PyThreadState *thread = NULL;
-    registers->exception = NULL;
-    if (!binding->hold_gil) {
-        thread = PyEval_SaveThread();
-    }
-    if (returns_floating(binding)) {
-        floating = mf_call_double(registers, binding->address);
-    } else {
-        integer = mf_call_integer(registers, binding->address);
-    }
+    PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
+    uint64_t value = only_integers ? mf_call_integers(registers, binding->address)
+                                   : mf_call_integer(registers, binding->address);
     if (thread != NULL) {
         PyEval_RestoreThread(thread);
     }
-    if (unlikely(raise_left_behind(frame, registers, binding))) {
-        result = NULL;
-    } else if (returns_floating(binding)) {
-        result = result_from_double(binding, floating);
-    } else if (likely(binding->result == KIND_INT32 && binding->result_extra == Py_None)) {
-        result = PyLong_FromLong((int32_t)integer);
+    return value;
+}
+
+static inline double
+run_double(const Binding *binding, mf_registers *registers)
+{
+    PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
+    double value = mf_call_double(registers, binding->address);
+    if (thread != NULL) {
+        PyEval_RestoreThread(thread);
+    }
+    return value;
+}
+
+/* Runs the function on converted arguments, converts its result, and leaves.  `only_integers`: no argument is floating
+ * or on the stack, and the result isn't floating either. */
+static inline __attribute__((always_inline)) PyObject *
+run(Frame *frame, const Binding *binding, mf_registers *registers, bool only_integers)
+{
+    PyObject *result;
+    registers->exception = NULL;
+    if (only_integers || likely(!binding->returns_floating)) {
+        uint64_t value = run_integer(binding, registers, only_integers);
+        result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
+                 : likely(binding->returns_int) ? PyLong_FromLong((int32_t)value)
+                                                : result_from_integer(binding, frame->table, value);
     } else {
-        result = result_from_integer(binding, frame->table, integer);
+        double value = run_double(binding, registers);
+        result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
+                                               : result_from_double(binding, value);
     }
     leave(frame);
     return result;
@@ -147,7 +159,7 @@ static inline int
 place_number(const Param *param, PyObject *value, PyObject *name, mf_registers *registers)
 {
     int64_t integer;
-    if (param->kind <= KIND_UINT32 && small_integer(value, &integer) && integer >= param->low &&
+    if (param->kind <= KIND_UINT64 && small_integer(value, &integer) && integer >= param->low &&
         integer <= param->high) {
         registers->integers[param->index] = (uint64_t)integer;
         return 0;
@@ -159,7 +171,7 @@ place_number(const Param *param, PyObject *value, PyObject *name, mf_registers *
     return convert_number(param, value, name, registers, NULL);
 }
 
-static inline PyObject *
+static __attribute__((noinline)) PyObject *
 call_simple(Table *table, const Binding *binding, PyObject *const *args)
 {
     Frame frame;
@@ -171,7 +183,7 @@ call_simple(Table *table, const Binding *binding, PyObject *const *args)
             return give_up(&frame, &registers, binding);
         }
     }
-    return run(&frame, binding, &registers);
+    return run(&frame, binding, &registers, false);
 }
 
 static int
@@ -201,7 +213,7 @@ call_general(Table *table, const Binding *binding, PyObject *const *args)
            place_any(&binding->params[placed], args[placed], binding->name, &registers, stack, &views) == 0) {
         placed++;
     }
-    PyObject *result = placed == binding->param_count ? run(&frame, binding, &registers)
+    PyObject *result = placed == binding->param_count ? run(&frame, binding, &registers, false)
                                                       : give_up(&frame, &registers, binding);
     for (Py_ssize_t i = 0; i < views.count; i++) {
         PyBuffer_Release(&views.view[i]);
@@ -221,8 +233,9 @@ call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_
     PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, NULL);
     mf_through_innermost = through.outer;
     registers.exception = through.exception;
-    if (unlikely(raise_left_behind(&frame, &registers, binding))) {
-        Py_CLEAR(result);
+    if (left_behind(&frame, &registers)) {
+        Py_XDECREF(result);
+        result = raise_left_behind(&frame, &registers, binding);
     }
     leave(&frame);
     return result;
@@ -303,9 +316,13 @@ call_with_keywords(Table *table, const Binding *binding, PyObject *const *args, 
     return call_binding(table, binding, ordered, given);
 }
 
-static inline PyObject *
+/* Any call, whatever its arguments are. */
+static __attribute__((noinline)) PyObject *
 call_binding(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count)
 {
+    if (likely(count == binding->simple_count)) {
+        return call_simple(table, binding, args);
+    }
     if (unlikely(binding->unusable != NULL)) {
         raise_error(errors.unsupported, binding->name, "%U", binding->unusable);
         return NULL;
@@ -313,10 +330,26 @@ call_binding(Table *table, const Binding *binding, PyObject *const *args, Py_ssi
     if (unlikely(count != binding->param_count)) {
         return wrong_count(binding, count);
     }
-    if (likely(binding->simple && binding->slow == NULL)) {
-        return call_simple(table, binding, args);
-    }
     return binding->slow != NULL ? call_slow(table, binding, args, count) : call_general(table, binding, args);
+}
+
+/* The commonest call: integers only, each in the register of its own number.  As long as they are plain small ints,
+ * converting them runs no Python code, and the version needs to be entered only then. */
+static inline PyObject *
+call_integers(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count)
+{
+    mf_registers registers;
+    const Param *param = binding->params;
+    for (Py_ssize_t i = 0; i < count; i++, param++) {
+        int64_t integer;
+        if (unlikely(!small_integer(args[i], &integer) || integer < param->low || integer > param->high)) {
+            return call_binding(table, binding, args, count);
+        }
+        registers.integers[i] = (uint64_t)integer;
+    }
+    Frame frame;
+    enter(&frame, table);
+    return run(&frame, binding, &registers, true);
 }
 
 static PyObject *
@@ -334,6 +367,9 @@ function_call(PyObject *object, PyObject *const *args, size_t flags, PyObject *k
     Py_ssize_t count = PyVectorcall_NARGS(flags);
     if (unlikely(keywords != NULL && PyTuple_GET_SIZE(keywords) != 0)) {
         return call_with_keywords(table, binding, args, count, keywords);
+    }
+    if (likely(count == binding->integer_count)) {
+        return call_integers(table, binding, args, count);
     }
     return call_binding(table, binding, args, count);
 }

@@ -171,6 +171,11 @@ class Control:
 
     def forget_old(self) -> None:
         """Drop the oldest unloaded versions from the list, so that a module that swaps for ever doesn't grow."""
+        if len(self.generations) <= KEPT_VERSIONS + 1:
+            return
+        if self.generations[0].version.status == "unloaded":
+            self.generations.popleft()  # by far the commonest case, and every swap comes here
+            return
         gone = [one for one in self.generations if one.version.status == "unloaded"]
         for generation in gone[: max(0, len(gone) - KEPT_VERSIONS)]:
             self.generations.remove(generation)

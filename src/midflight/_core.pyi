@@ -99,6 +99,11 @@ class Binding:
         has the attributes ``doc`` and ``signature``.  Raises ValueError for an unknown kind, more than 70 parameters, or
         a struct by value without ``slow``.
         """
+    def moved(self, address: int, info: Any, /) -> Binding:
+        """Return the same call of a function at another address: of a version in which the function hasn't changed.
+
+        Raises ValueError where there is a ``slow``.
+        """
     def convert(self, index: int, value: object, /) -> tuple[Any, Any]:
         """Convert one argument as a call would; return (number or address, what to keep alive meanwhile)."""
     def result_from(self, table: Table, value: int, /) -> Any:
@@ -163,7 +168,9 @@ class Callback:
     there are several); where it is in none, ``unheard`` is called with it.  Native code gets ``fallback`` then.
     """
 
-    def __new__(cls, function: Callable[..., Any], fallback: object, unheard: Callable[[BaseException], object]) -> Callback:
+    def __new__(
+        cls, function: Callable[..., Any], fallback: object, unheard: Callable[[BaseException], object]
+    ) -> Callback:
         """Raises TypeError for what can't be called."""
     def __call__(self, *args: Any) -> Any: ...
 

@@ -66,24 +66,29 @@ class PrivateDirectory:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._path: Path | None = None
+        self._text = ""  # the same path
         self._lock_file = -1
         self._made = False
         self._numbers = itertools.count(1)
 
-    def new_path(self, stem: str) -> Path | None:
-        """Return a path that was never used before; None where no directory can be had (then use memory)."""
+    def new_path(self, stem: str) -> str | None:
+        """Return a path that was never used before, of a `plain_stem`; None where no directory can be had.
+
+        A str, because every swap comes here, and a Path costs as much as the switch itself.
+        """
         with self._mutex:
-            if not self._made or (self._path is not None and not self._path.is_dir()):
+            if not self._made or (self._path is not None and not os.path.isdir(self._text)):  # noqa: PTH112
                 self._make()
             if self._path is None:
                 return None
-            return self._path / f"{plain_stem(stem)}-{next(self._numbers)}.so"
+            return f"{self._text}/{stem}-{next(self._numbers)}.so"
 
     def new_directory(self, stem: str) -> Path | None:
         """Make a directory that was never used before, or return None as `new_path` does."""
-        path = self.new_path(stem)
-        if path is None:
+        text = self.new_path(stem)
+        if text is None:
             return None
+        path = Path(text)
         try:
             path.mkdir(mode=0o700)
         except OSError:
@@ -122,7 +127,7 @@ class PrivateDirectory:
             except OSError:
                 shutil.rmtree(path, ignore_errors=True)
                 continue
-            self._path = path
+            self._path, self._text = path, str(path)
             _sweep(base, keep=path)
             return
 

@@ -54,12 +54,13 @@ class Code(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
     """What a lane is asked to prepare.
 
     ``module``: the module's name; ``label``: the version as people see it; ``slots``: the slot of every function key,
-    see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key.
+    see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key; ``before``:
+    the version before, if its types are the same: its classes are to stay then.
     """
 
     module: str
@@ -72,7 +73,7 @@ class Wanted:
     explicit: Mapping[str, ExplicitFunction] = field(default_factory=dict)
     hold_gil: Callable[[str], bool] = lambda _name: False
     lazy: bool = False
-    ctypes: CTypes | None = None
+    before: Code | None = None
 
 
 class ExplicitFunction(NamedTuple):
@@ -95,8 +96,9 @@ class Lane(Protocol):
 
 def function_keys(function: Function) -> tuple[str, ...]:
     """Return the names under which a function has a slot: its attribute's, and its qualified one."""
-    keys = dict.fromkeys((function.name, function.qualified))
-    return tuple(key for key in keys if key)
+    if function.name in {"", function.qualified}:
+        return (function.qualified,)
+    return (function.name, function.qualified)
 
 
 def bindings_by_slot(slots: Mapping[str, int], made: Mapping[str, Any]) -> list[Any]:

@@ -28,7 +28,7 @@ from midflight.artifact import compare, reader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from midflight.artifact.ctypes_types import CTypes
+    from midflight._lane import Code
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
 
@@ -129,18 +129,18 @@ def prepare(
         explicit=control.explicit,
         hold_gil=control.options.holds_gil,
         lazy=control.options.lazy,
-        ctypes=_same_ctypes(interface, old),
+        before=_alike(interface, old),
     )
     code = control.lane.prepare(wanted)
     version = Version(number, artifact.sha256, display, "current", path=code.path)
     return Generation(version, artifact, interface, code)
 
 
-def _same_ctypes(interface: Interface, old: Generation | None) -> CTypes | None:
-    """The classes of the version before, where the types are the same: so instances and isinstance() stay valid."""
+def _alike(interface: Interface, old: Generation | None) -> Code | None:
+    """The version before, where the types are the same: its classes stay, so that instances and isinstance() do."""
     if old is None or old.code is None or old.interface.types != interface.types:
         return None
-    return old.code.ctypes
+    return old.code
 
 
 # ---- the queue ------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def _finish(step: _Step) -> Report:
             wait_idle(old, step.request.drain)
     with _stage("retire", step.stages, ""):
         _retire.let_go(old)
-        control.forget_old()
+    control.forget_old()
     warnings = (step.artifact.warnings if step.artifact else ()) + (step.new.code.warnings if step.new.code else ())
     return Report(
         control.name, old.version, step.new.version, stages=step.stages, changes=step.changes, warnings=warnings

@@ -92,10 +92,12 @@ def test_calls_leave_nothing(library, name):
             attempt(function, **dict(zip(names, one, strict=False)))
 
     counted = [function, table, *(value for one in arguments for value in one), *params]
+    gc.collect()
     before = [sys.getrefcount(one) for one in counted]
     assert growth(use) < ROUNDS
     gc.collect()
-    assert [sys.getrefcount(one) for one in counted] == before
+    # Small integers and interned names belong to the whole process, whose counts move a little; a leak is one a round.
+    assert all(sys.getrefcount(one) - count < ROUNDS for one, count in zip(counted, before, strict=True))
     assert (table.inside, table.pointers) == (0, 0)
 
 

@@ -52,7 +52,7 @@ def test_nobody_else_may_look_or_write(base, library):
     copy = Path(words.split()[0])
     assert copy.is_relative_to(base)
     private = PrivateDirectory()
-    path = private.new_path("stem")
+    path = Path(private.new_path("stem"))
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     private.remove()
     assert list(base.iterdir()) == []
@@ -152,7 +152,7 @@ def test_a_runtime_directory_that_cannot_be_spelled(monkeypatch, name, tmp_path)
     place.mkdir(mode=0o700, parents=True)
     monkeypatch.setenv("XDG_RUNTIME_DIR", name if name.startswith("relative") else str(place))
     private = PrivateDirectory()
-    assert not private.new_path("stem").is_relative_to(tmp_path)
+    assert not Path(private.new_path("stem")).is_relative_to(tmp_path)
     private.remove()
 
 
@@ -196,7 +196,7 @@ print(module.value(), midflight.versions(module)[1].path)
 
 def test_no_room_in_the_directory(library, tmp_path, monkeypatch):
     """Then the copy is kept in memory."""
-    monkeypatch.setattr(_directory.private, "new_path", lambda stem: tmp_path / "full" / f"{stem}.so")
+    monkeypatch.setattr(_directory.private, "new_path", lambda stem: str(tmp_path / "full" / f"{stem}.so"))
     module = midflight.load(library)
     assert "/fd/" in midflight.versions(module)[0].path
     assert module.value() == 4
@@ -224,7 +224,7 @@ def test_a_module_may_have_any_name(library, name):
 def test_removing_twice_is_no_error():
     private = PrivateDirectory()
     private.remove()
-    path = private.new_path("stem")
+    path = Path(private.new_path("stem"))
     private.remove()
     private.remove()
     assert not path.parent.exists()

@@ -14,6 +14,13 @@ nine(int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f, int64_t g
            100000000 * (int64_t)aligned;
 }
 
+static int64_t
+six(int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f)
+{
+    double aligned __attribute__((aligned(16))) = (double)f; /* movaps would fault on a misaligned stack */
+    return a + 10 * b + 100 * c + 1000 * d + 10000 * e + 100000 * (int64_t)aligned;
+}
+
 static double
 mixed(int64_t a, double b, float c, int64_t d)
 {
@@ -48,6 +55,19 @@ test_stack_words(void)
 }
 
 static void
+test_only_integers(void)
+{
+    mf_registers registers;
+    memset(&registers, 0x7f, sizeof registers); /* what it has no use for may hold anything */
+    registers.exception = NULL;
+    for (uint64_t i = 0; i < 6; i++) {
+        registers.integers[i] = i + 1;
+    }
+    CHECK(mf_call_integers(&registers, (uintptr_t)six) == 654321);
+    CHECK(registers.exception == NULL);
+}
+
+static void
 test_mixed_registers(void)
 {
     mf_registers registers;
@@ -68,21 +88,23 @@ test_exceptions(const char *directory)
     CHECK(library != NULL);
     uintptr_t function = (uintptr_t)dlsym(library, "throws");
     const char *expected[][2] = {{"std::runtime_error", "boom"}, {"int", ""}, {"Odd", "odd indeed"}};
-    for (uint64_t i = 0; i < 3; i++) {
+    uint64_t (*const calls[])(mf_registers *, uintptr_t) = {mf_call_integer, mf_call_integers};
+    for (uint64_t i = 0; i < 6; i++) {
         mf_registers registers;
         mf_exception_text text;
         memset(&registers, 0, sizeof registers);
-        registers.integers[0] = i;
-        mf_call_integer(&registers, function);
+        registers.integers[0] = i % 3;
+        calls[i / 3](&registers, function);
         CHECK(registers.exception != NULL);
         mf_exception_take(&registers, &text);
-        CHECK(strcmp(text.type_name, expected[i][0]) == 0);
-        CHECK(strcmp(text.what, expected[i][1]) == 0);
+        CHECK(strcmp(text.type_name, expected[i % 3][0]) == 0);
+        CHECK(strcmp(text.what, expected[i % 3][1]) == 0);
     }
     mf_registers registers;
     memset(&registers, 0, sizeof registers);
     registers.integers[0] = 3;
     CHECK(mf_call_integer(&registers, function) == 7 && registers.exception == NULL);
+    CHECK(mf_call_integers(&registers, function) == 7 && registers.exception == NULL);
     dlclose(library);
 }
 
@@ -91,6 +113,7 @@ main(int count, char **arguments)
 {
     CHECK(count == 2);
     test_stack_words();
+    test_only_integers();
     test_mixed_registers();
     test_exceptions(arguments[1]);
     return 0;

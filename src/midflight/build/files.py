@@ -88,17 +88,30 @@ def _read_once(path: Path, subject: str) -> bytes | None:
         return None  # it is being replaced; the next round's check tells if it stays away
     except OSError as error:
         raise SourceError(f"the file can't be read ({error.strerror})", subject=subject) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             return None
-        try:
-            data = file.read()
-            after, named = os.fstat(descriptor), path.stat()
-        except OSError:
-            return None
+        data = read_open(descriptor, before.st_size)
+        after, named = os.fstat(descriptor), path.stat()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     same = _moment(before) == _moment(after) == _moment(named) and len(data) == after.st_size
     return data if same else None
+
+
+def read_open(descriptor: int, size: int) -> bytes:
+    """Return the next ``size`` bytes of an open file, or what there is.
+
+    Each system call gives up the GIL, and a file object makes a dozen of them for one file.
+    """
+    parts = []
+    while size > 0 and (part := os.read(descriptor, size)):
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _moment(found: os.stat_result) -> tuple[int, ...]:

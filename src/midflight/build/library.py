@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 from midflight._errors import MidflightError
 from midflight.build import files, store
 from midflight.build.model import Artifact, stored_artifact
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class LibrarySource:
@@ -38,7 +36,7 @@ class LibrarySource:
         stored = store.put(data)
         self._seen = stored.sha256
         # No compiler runs for a ready library, so it counts as cached.
-        return stored_artifact(stored.sha256, origin=self._path.resolve().parent, cached=True)
+        return stored_artifact(stored.sha256, origin=Path(os.path.realpath(self._path)).parent, cached=True)
 
     def changed(self) -> bool:
         """Tell whether the library's bytes differ from those that the last `resolve` read."""

@@ -34,8 +34,9 @@ class Artifact:
 
 def stored_artifact(sha256: str, *, origin: Path, cached: bool, warnings: tuple[str, ...] = ()) -> Artifact:
     """Return an `Artifact` for an entry of the store, which is held for as long as the artifact lives."""
-    artifact = Artifact(sha256, store.path_of(sha256), origin, cached, warnings)
-    finalizer = weakref.finalize(artifact, store.release, sha256, store.hold(sha256))
+    path = store.path_of(sha256)
+    artifact = Artifact(sha256, path, origin, cached, warnings)
+    finalizer = weakref.finalize(artifact, store.release, sha256, store.hold(sha256, path))
     finalizer.atexit = False
     return artifact
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from midflight._cache import cache_directory, cache_subdirectory
 from midflight._errors import BadLibraryError
+from midflight.build import files
 from midflight._fork import Lock
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ LIMIT_VARIABLE = "MIDFLIGHT_CACHE_SIZE"
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PRUNE_EVERY_SECONDS = 3600.0
+_TOUCH_EVERY_SECONDS = 10.0
 _ABANDONED_SECONDS = 86400.0
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -60,10 +62,10 @@ class _Signature(NamedTuple):
 def put(data: bytes) -> Stored:
     """Store ``data`` and return its name and place.  Bytes that are there already are not written again."""
     sha256 = hashlib.sha256(data).hexdigest()
-    path = path_of(sha256)
-    if _matches(path, data):
-        _touch(path)
+    path = find(sha256)
+    if path is not None:
         return Stored(sha256, path)
+    path = path_of(sha256)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write(path, data)
     _budget.spend(len(data), path)
@@ -74,14 +76,15 @@ def find(sha256: str) -> Path | None:
     """Return the entry's path if it is there and whole, else None."""
     path = path_of(sha256)
     try:
-        signature = _signature(path)
+        found = path.stat()
+        signature = _signature(found)
         if _verified.get(sha256) != signature:
             if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
                 return None
             _verified[sha256] = signature
+        _touch(path, found)
     except OSError:
         return None
-    _touch(path)
     return path
 
 
@@ -92,7 +95,7 @@ def read(sha256: str, path: Path | None = None) -> bytes:
     """
     path = path or path_of(sha256)
     try:
-        data = path.read_bytes()
+        data = _read(path)
     except OSError as error:
         what = f"the stored copy can't be read ({error.strerror})"
         raise BadLibraryError(what, subject=str(path), todo="load or swap from the source again") from error
@@ -113,16 +116,16 @@ def path_of(sha256: str) -> Path:
 _verified: dict[str, _Signature] = {}
 
 
-def _signature(path: Path) -> _Signature:
-    found = path.stat()
+def _signature(found: os.stat_result) -> _Signature:
     return _Signature(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _matches(path: Path, data: bytes) -> bool:
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
-    except OSError:
-        return False
+        return files.read_open(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -138,9 +141,11 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-def _touch(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        os.utime(path)
+def _touch(path: Path, found: os.stat_result) -> None:
+    """Note that an entry is in use.  Not every time: it changes the signature, and the bytes would be hashed again."""
+    if time.time() - found.st_mtime > _TOUCH_EVERY_SECONDS:
+        with contextlib.suppress(OSError):
+            os.utime(path)
 
 
 # ---- entries in use -------------------------------------------------------------------------------------------------
@@ -201,9 +206,9 @@ class _Live:
 _live = _Live()
 
 
-def hold(sha256: str) -> int:
+def hold(sha256: str, path: Path) -> int:
     """Keep an entry from being pruned until `release` is called with the same name and the returned token."""
-    return _live.hold(sha256, path_of(sha256))
+    return _live.hold(sha256, path)
 
 
 def release(sha256: str, token: int) -> None:

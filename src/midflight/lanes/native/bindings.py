@@ -45,14 +45,32 @@ class FunctionInfo:
         return stub.signature(self.interface, self.function)
 
 
+def _same_call(one: Function, other: Function) -> bool:
+    """Whether two versions of a function are called in the same way."""
+    return (one.name, one.params, one.result, one.variadic) == (other.name, other.params, other.result, other.variadic)
+
+
 class _UnusableError(Exception):
     """A type that can't be passed."""
 
 
 class Binder:
-    """Makes the bindings of one version: `bind` for each function, then `finish` with the table of all."""
+    """Makes the bindings of one version: `bind` for each function, then `finish` with the table of all.
 
-    def __init__(self, module: str, interface: Interface, types: CTypes, hold_gil: Callable[[str], bool]) -> None:
+    ``before`` is the one of a version with the same types: what it found out about functions that haven't changed is
+    not found out again.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        interface: Interface,
+        types: CTypes,
+        hold_gil: Callable[[str], bool],
+        before: Binder | None = None,
+    ) -> None:
+        self.bound: dict[str, tuple[Function, Binding]] = {}
+        self._before = before.bound if before is not None else {}
         self._module = module
         self._interface = interface
         self.types = types
@@ -62,6 +80,26 @@ class Binder:
 
     def bind(self, function: Function, address: int) -> Binding:
         """Return the binding of a function at an address; one that can't be called raises when it is called."""
+        before = self._before.get(function.qualified)
+        if before is not None and _same_call(before[0], function):
+            binding = before[1].moved(address, FunctionInfo(self._interface, function))
+        else:
+            binding = self._bind(function, address)
+        if self._outlives(function, binding):
+            self.bound[function.qualified] = function, binding
+        return binding
+
+    def _outlives(self, function: Function, binding: Binding) -> bool:
+        """Whether nothing of a binding belongs to its version: a by-value call does, and so do kept callbacks."""
+        if self._by_value and self._by_value[-1].binding is binding:
+            return False
+        return not any(self._is_callback(param.type) for param in function.params)
+
+    def _is_callback(self, type_id: TypeId) -> bool:
+        pointer = self._interface.strip(type_id)
+        return isinstance(pointer, Pointer) and isinstance(self._interface.strip(pointer.target), Signature)
+
+    def _bind(self, function: Function, address: int) -> Binding:
         name = f"{self._module}.{function.name or function.qualified}"
         unusable = None
         slow = None

@@ -64,8 +64,9 @@ class NativeLane:
             place.remove()
             raise
         try:
-            types = wanted.ctypes or CTypes(wanted.interface)
-            binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil)
+            before = wanted.before.binder if isinstance(wanted.before, NativeCode) else None
+            types = before.types if before is not None else CTypes(wanted.interface)
+            binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil, before)
             table, explicit = _bind(wanted, image, binder)
             code = NativeCode(image, table, binder, explicit, place)
         except BaseException:
@@ -87,7 +88,7 @@ class NativeCode:
         self.path = image.path
         self.warnings: tuple[str, ...] = ()
         self._image = image
-        self._binder = binder
+        self.binder = binder
         self._explicit = explicit
         self._place = place
 
@@ -101,11 +102,11 @@ class NativeCode:
 
     def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
         """Convert a number for a variable, by the rules for arguments."""
-        return self._binder.to_native(name, type_id, value)
+        return self.binder.to_native(name, type_id, value)
 
     def from_native(self, type_id: TypeId, value: int) -> Any:
         """Convert an integer or an address that a variable holds, by the rules for results."""
-        return self._binder.from_native(self.table, type_id, value)
+        return self.binder.from_native(self.table, type_id, value)
 
     def add_explicit(self, slot: int, wanted: ExplicitFunction) -> None:
         """Fill a slot with a function under a signature of the user's."""
@@ -137,14 +138,14 @@ class _Place:
     """Where a private copy is put: a file of its own, or memory (``path`` is None)."""
 
     def __init__(self, wanted: Wanted, found: list[Neighbour]) -> None:
-        stem = f"{wanted.module}.{wanted.label}"
+        stem = plain_stem(f"{wanted.module}.{wanted.label}")
         self._owner = os.getpid()
         self._directory = private.new_directory(stem) if found else None
         if self._directory is not None:
-            self.path: Path | None = neighbours.lay_out(self._directory, found) / f"{plain_stem(stem)}.so"
+            self.path: str | None = f"{neighbours.lay_out(self._directory, found)}/{stem}.so"
         else:
             self.path = private.new_path(stem)
-        self.memory_name = f"midflight:{plain_stem(stem)}-{next(_counter)}"
+        self.memory_name = f"midflight:{stem}-{next(_counter)}"
 
     def remove(self) -> None:
         """Remove what is around the copy; the copy itself belongs to the image.  A fork's child has no part in it."""
@@ -177,7 +178,7 @@ def _open_image(wanted: Wanted, place: _Place) -> Image:
         raise
 
 
-def _map(wanted: Wanted, place: _Place, path: Path | None) -> Image:
+def _map(wanted: Wanted, place: _Place, path: str | None) -> Image:
     return _core.Image(wanted.data, place.memory_name, path, lazy=wanted.lazy)
 
 
@@ -215,7 +216,8 @@ def _bind(wanted: Wanted, image: Image, binder: Binder) -> tuple[Table, _Explici
     for function in wanted.interface.functions:
         addresses[function.qualified] = _address(image, function.symbol, wanted.source)
         binding = binder.bind(function, addresses[function.qualified])
-        made.update(dict.fromkeys(function_keys(function), binding))
+        for key in function_keys(function):
+            made[key] = binding
     table = _core.Table(wanted.label, bindings_by_slot(wanted.slots, made))
     binder.finish(table)
     explicit = _Explicit(wanted.module, addresses, wanted.hold_gil)

@@ -52,6 +52,8 @@ def find(data: bytes, origin: Path) -> list[Neighbour]:
 
 def _follow(data: bytes, origin: Path, place: str, inherited: list[_Search], found: dict[str, Neighbour]) -> None:
     names, paths = _core.needs(data)
+    if not paths and not inherited:
+        return  # as in most libraries
     searches = [*_searches(paths, origin, place), *inherited]
     for name in names:
         neighbour = _look_up(name, searches)
