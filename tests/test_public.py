@@ -66,7 +66,9 @@ def test_the_stub_of_the_core_is_its_contract() -> None:
             assert not missing, node.name
 
 
-@pytest.mark.parametrize("page", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda page: page.name
+)
 def test_documents_name_only_what_exists(page: Path) -> None:
     text = page.read_text()
     for name in set(re.findall(r"midflight\.(\w+)\(", text)):

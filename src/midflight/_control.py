@@ -24,8 +24,6 @@ from midflight._errors import SwapError, UnloadedError
 from midflight._lane import Held, function_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from midflight._lane import Code, ExplicitFunction, Lane
     from midflight._version import Version
     from midflight.artifact.interface import Interface
@@ -106,6 +104,7 @@ class Control:
         self._cell = weakref.ref(cell)
         self._module = weakref.ref(module)
         _registry[module] = self
+        _controls.add(self)
         # The cell is kept by the functions and by the module; no function may be left to keep it.
         module.__dict__["__midflight_cell__"] = cell
         self.generations.append(generation)
@@ -189,6 +188,7 @@ def is_attribute(name: str) -> bool:
 # ---- from the module to its record ----------------------------------------------------------------------------------
 
 _registry: weakref.WeakKeyDictionary[ModuleType, Control] = weakref.WeakKeyDictionary()
+_controls: weakref.WeakSet[Control] = weakref.WeakSet()  # also those of which only functions are left
 _pinned: weakref.WeakKeyDictionary[ModuleType, tuple[Control, Generation]] = weakref.WeakKeyDictionary()
 
 
@@ -226,16 +226,12 @@ def _after_fork() -> None:
     """In the child: only this thread goes on, and the private directory is the parent's."""
     _core.after_fork()
     private.forget()
-    for control in _all_controls():
+    for control in list(_controls):
         control.queue = threading.RLock()
         control.busy = False
         for generation in control.generations:
             generation.mutex = threading.RLock()
             generation.retiring = False
-
-
-def _all_controls() -> Iterator[Control]:
-    yield from list(_registry.values())
 
 
 os.register_at_fork(after_in_child=_after_fork)

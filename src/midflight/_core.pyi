@@ -34,8 +34,11 @@ extra: {value: member} of an enum; the ctypes class that a pointer points to; or
 """
 
 through: int
-"""An address that ``slow`` calls with the function's arguments: it runs the function of the `Binding`, and a C++ exception
-that leaves it becomes a `NativeExceptionError`.  Only to be called from ``slow``, in the same thread, at most once."""
+"""An address that ``slow`` calls with the function's arguments.
+
+It runs the function of the `Binding`, and a C++ exception that leaves it becomes a `NativeExceptionError`.  Only to be
+called from ``slow``, in the same thread, at most once.
+"""
 
 def check(data: ReadableBuffer, /) -> None:
     """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes without harm."""
@@ -96,8 +99,9 @@ class Binding:
         """Describe a call.
 
         ``slow`` is called instead, inside the same counting; ``unusable`` says why it can't be called at all; ``info``
-        has the attributes ``doc`` and ``signature``.  Raises ValueError for an unknown kind, more than 70 parameters, or
-        a struct by value without ``slow``.
+        has the attributes ``doc`` and ``signature``.
+
+        Raises ValueError for an unknown kind, more than 70 parameters, or a struct by value without ``slow``.
         """
     def moved(self, address: int, info: Any, /) -> Binding:
         """Return the same call of a function at another address: of a version in which the function hasn't changed.

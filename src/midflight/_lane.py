@@ -35,8 +35,8 @@ class Code(Protocol):
     path: str
     warnings: tuple[str, ...]
 
-    def variable(self, address: int) -> int:
-        """Return the address in memory of a variable's link-time address."""
+    def variable(self, address: int, size: int) -> int:
+        """Return the address in memory of a variable of ``size`` bytes, given its link-time address."""
 
     def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
         """Convert a number for a variable, by the rules for arguments."""

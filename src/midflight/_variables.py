@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight._errors import ArgumentTypeError, MissingVariableError, UnloadedError, UnsupportedFunctionError
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Unsupported
+from midflight.artifact.layout import size_of
 
 if TYPE_CHECKING:
     from midflight._control import Control, Generation
@@ -119,7 +120,8 @@ class Variables(Mapping[str, Any]):
                 )
                 what = f"it has no one place in memory: {reason}"
                 raise UnsupportedFunctionError(what, subject=subject, todo="let a function of the library read it")
-            yield _Place(interface, code, found, subject, code.variable(found.address))
+            size = size_of(interface.types, found.type) or 1
+            yield _Place(interface, code, found, subject, code.variable(found.address, size))
         finally:
             del hold
 

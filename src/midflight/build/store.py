@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from midflight._cache import cache_directory, cache_subdirectory
 from midflight._errors import BadLibraryError
-from midflight.build import files
 from midflight._fork import Lock
+from midflight.build import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

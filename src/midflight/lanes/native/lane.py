@@ -92,10 +92,10 @@ class NativeCode:
         self._explicit = explicit
         self._place = place
 
-    def variable(self, address: int) -> int:
-        """Return where a variable is in memory.  Raises `BadLibraryError` for an address outside of the image."""
+    def variable(self, address: int, size: int) -> int:
+        """Return where a variable is in memory.  Raises `BadLibraryError` for one that isn't all inside the image."""
         place = self._image.base + address
-        if not self._image.low <= place < self._image.high:
+        if not self._image.low <= place <= self._image.high - size:
             what = "the debug information places it outside of the library"
             raise BadLibraryError(what, todo="rebuild the library; its debug information is damaged")
         return place
