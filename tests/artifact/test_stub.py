@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
 import pytest
 from mypy import api as mypy
@@ -73,6 +74,7 @@ def run_mypy(tmp_path, monkeypatch, text, program):
     (tmp_path / "use.py").write_text(program)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MYPYPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "setrecursionlimit", lambda _limit: None)  # mypy raises it, for all tests after this one
     output, errors, status = mypy.run(["--strict", "--cache-dir", str(tmp_path / "cache"), "use.py", "calc.pyi"])
     assert not errors
     return output, status
