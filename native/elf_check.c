@@ -325,6 +325,9 @@ has_size(const mf_entry *entry, uint64_t size)
 static mf_failure_kind
 check_entries(const mf_entries *found, mf_failure *failure)
 {
+    if ((found->flags_1.value & DF_1_PIE) != 0) {
+        return BAD("an ELF file, but not a shared library: it is a program (a position-independent executable)");
+    }
     if (found->rel.there || (found->pltrel.there && found->pltrel.value != DT_RELA)) {
         return BAD("it uses relocations of a form that this machine's loader doesn't take");
     }

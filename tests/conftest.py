@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -41,6 +42,15 @@ class Workshop:
         command = [*compiler, "-g", "-O2", "-fPIC", "-shared", "-o", str(output), str(source), *flags]
         subprocess.run(command, check=True)
         return output
+
+
+@pytest.fixture
+def alone() -> None:
+    """Let what earlier tests have dropped be unloaded first, for a test that counts what is mapped."""
+    from midflight import _retire
+
+    gc.collect()
+    _retire.settle()
 
 
 @pytest.fixture

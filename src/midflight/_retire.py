@@ -93,11 +93,17 @@ def holders(generation: Generation) -> tuple[str, ...]:
     return tuple(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)
 
 
+def settle() -> None:
+    """Wait until the background thread has dealt with every version whose last holder has left by now."""
+    _reaper.settle()
+
+
 class _Reaper:
     """The background thread, started when there is first something for it to do."""
 
     def __init__(self) -> None:
-        self._notes: queue.SimpleQueue[Generation] = queue.SimpleQueue()  # put() may be called from anywhere
+        # What has become idle, or an event to set when this place is reached.  put() may be called from anywhere.
+        self._notes: queue.SimpleQueue[Generation | threading.Event] = queue.SimpleQueue()
         self._residents: set[Generation] = set()
         # Protects _residents and _thread.  Reentrant, because a garbage collection may come here from anywhere.
         self._mutex = threading.RLock()
@@ -123,6 +129,13 @@ class _Reaper:
                 self._thread = threading.Thread(target=self._run, name="midflight-reaper", daemon=True)
                 self._thread.start()
 
+    def settle(self) -> None:
+        """Wait until all that has been noted so far is dealt with."""
+        settled = threading.Event()
+        self._notes.put(settled)
+        self.start()
+        settled.wait()
+
     def after_fork(self) -> None:
         """In the child: the thread stayed behind; what it had to do didn't."""
         self._mutex = threading.RLock()
@@ -138,8 +151,12 @@ class _Reaper:
         delay = _FIRST_DELAY
         while True:
             try:
-                self._retire(self._notes.get(timeout=delay if self._residents else None))
+                note = self._notes.get(timeout=delay if self._residents else None)
                 delay = _FIRST_DELAY
+                if isinstance(note, threading.Event):
+                    note.set()
+                else:
+                    self._retire(note)
             except queue.Empty:
                 self._sweep()
                 delay = min(2 * delay, _LONGEST_DELAY)

@@ -81,3 +81,8 @@ def refused(running):
         assert before.holds(after), (before, after)
 
     return expect
+
+
+@pytest.fixture(autouse=True)
+def _alone(alone: None) -> None:
+    """Every test here counts files, descriptors or mappings."""

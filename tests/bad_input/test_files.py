@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 
 import pytest
 
@@ -83,6 +84,15 @@ def test_a_library_for_another_machine(attempt, refused, good, offset, form, val
 def test_an_elf_file_that_is_no_library(attempt, refused, good, kind, words):
     with refused(midflight.BadLibraryError, words):
         attempt(patched(good(1), E_TYPE, kind))
+
+
+def test_a_program(attempt, refused, tmp_path):
+    source = tmp_path / "main.c"
+    source.write_text("int main(void) { return 0; }\n")
+    program = tmp_path / "program.so"
+    subprocess.run(["cc", "-pie", "-fPIE", "-o", program, source], check=True)
+    with refused(midflight.BadLibraryError, "it is a program"):
+        attempt(program)
 
 
 def test_every_truncation(good, running, refused):

@@ -135,3 +135,8 @@ def settled(module: ModuleType, number: int) -> Version:
 
 
 CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL}
+
+
+@pytest.fixture(autouse=True)
+def _alone(alone: None) -> None:
+    """Every test here counts files, descriptors or mappings."""
