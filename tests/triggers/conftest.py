@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import midflight
 from midflight.build import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
 WAIT = 20.0
 """Seconds after which a test gives up waiting for what should have happened."""
@@ -69,3 +71,31 @@ def make_target() -> Callable[..., FakeTarget]:
         return target
 
     return make
+
+
+def text(number: int) -> str:
+    """Return a source whose number() is ``number``."""
+    return f"int number(void) {{ return {number}; }}\n"
+
+
+@pytest.fixture
+def events() -> Iterator[queue.Queue[object]]:
+    """What midflight tells its subscribers."""
+    told: queue.Queue[object] = queue.Queue()
+    stop = midflight.subscribe(told.put)
+    yield told
+    stop()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A source file."""
+    path = tmp_path / "calc.c"
+    path.write_text(text(1))
+    return path
+
+
+@pytest.fixture
+def module(source: Path) -> ModuleType:
+    """The module made from it."""
+    return midflight.load(source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import midflight
+from tests.triggers.conftest import text
 
 if TYPE_CHECKING:
+    import queue
     from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
@@ -33,30 +34,6 @@ def handler() -> Iterator[list[int]]:
     before = signal.signal(SIGNAL, handle)
     yield came
     assert signal.signal(SIGNAL, before) is handle
-
-
-@pytest.fixture
-def events() -> Iterator[queue.Queue[object]]:
-    events: queue.Queue[object] = queue.Queue()
-    stop = midflight.subscribe(events.put)
-    yield events
-    stop()
-
-
-def text(number: int) -> str:
-    return f"int number(void) {{ return {number}; }}\n"
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "calc.c"
-    path.write_text(text(1))
-    return path
-
-
-@pytest.fixture
-def module(source: Path) -> ModuleType:
-    return midflight.load(source)
 
 
 def test_a_signal_swaps(source: Path, module: ModuleType, events: queue.Queue[object], handler: list[int]) -> None:

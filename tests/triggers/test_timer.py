@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
-import queue
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 import midflight
+from tests.triggers.conftest import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import queue
     from pathlib import Path
     from types import ModuleType
 
 WAIT = 60.0
-
-
-@pytest.fixture
-def events() -> Iterator[queue.Queue[object]]:
-    events: queue.Queue[object] = queue.Queue()
-    stop = midflight.subscribe(events.put)
-    yield events
-    stop()
-
-
-def text(number: int) -> str:
-    return f"int number(void) {{ return {number}; }}\n"
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "calc.c"
-    path.write_text(text(1))
-    return path
-
-
-@pytest.fixture
-def module(source: Path) -> ModuleType:
-    return midflight.load(source)
 
 
 def save(path: Path, content: str) -> None:

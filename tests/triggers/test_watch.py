@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import midflight
+from tests.triggers.conftest import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,27 +54,11 @@ def record() -> Iterator[Record]:
     stop()
 
 
-def text(number: int) -> str:
-    return f"int number(void) {{ return {number}; }}\n"
-
-
 def save(path: Path, content: str) -> None:
     """Write aside and rename, so that no half-written state can be seen."""
     other = path.with_name(f".{path.name}.new")
     other.write_text(content)
     other.replace(path)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "calc.c"
-    path.write_text(text(1))
-    return path
-
-
-@pytest.fixture
-def module(source: Path) -> ModuleType:
-    return midflight.load(source)
 
 
 def no_threads_left() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,7 +41,7 @@ class Attempt(Protocol):
         """Return what was built, or found in the cache."""
 
 
-class BuiltSource:
+class BuiltSource(ABC):
     """A `Source` whose artifact is made by running something.
 
     Guarantees: `inputs` and `changed` tell of one finished attempt, never of a mixture of two.
@@ -52,9 +53,9 @@ class BuiltSource:
         self.given = given
         self._seen: Mapping[Path, str] = {}
 
+    @abstractmethod
     def attempt(self, known: Mapping[Path, str]) -> Attempt:
         """Return a new try; ``known`` is what an earlier one saw."""
-        raise NotImplementedError
 
     def origin(self) -> Path:
         """Return the directory that the artifact counts as lying in."""
