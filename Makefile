@@ -13,7 +13,7 @@ setup: $(READY)
 $(READY): pyproject.toml CMakeLists.txt scripts/with_compiler $(wildcard native/*.[ch] native/python/*.[ch])
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	scripts/with_compiler $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	scripts/with_compiler $(BIN) $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
 $(BENCH_READY): $(READY)
@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/midflight demo
 
 test: $(READY)
-	scripts/with_compiler $(BIN)/python -m pytest $(ARGS)
+	scripts/with_compiler $(BIN) scripts/test $(BIN) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
