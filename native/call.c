@@ -154,6 +154,30 @@ __asm__(
     "  .cfi_endproc\n"
     ".size mf_call_through, .-mf_call_through\n");
 
+/* The trampoline's own way back leaves the result registers alone. */
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl mf_call_results\n"
+    ".hidden mf_call_results\n"
+    ".type mf_call_results, @function\n"
+    "mf_call_results:\n"
+    "  .cfi_startproc\n"
+    "  push %rbx\n"
+    "  .cfi_def_cfa_offset 16\n"
+    "  .cfi_offset %rbx, -16\n"
+    "  mov %rdx, %rbx\n"
+    "  call mf_call_integer\n"
+    "  mov %rax, 0(%rbx)\n"
+    "  mov %rdx, 8(%rbx)\n"
+    "  movsd %xmm0, 16(%rbx)\n"
+    "  movsd %xmm1, 24(%rbx)\n"
+    "  pop %rbx\n"
+    "  .cfi_def_cfa_offset 8\n"
+    "  ret\n"
+    "  .cfi_endproc\n"
+    ".size mf_call_results, .-mf_call_results\n");
+
 _Static_assert(offsetof(mf_registers, doubles) == 48 && offsetof(mf_registers, stack) == 112 &&
                    offsetof(mf_registers, stack_count) == 120 && offsetof(mf_registers, exception) == 128,
                "the assembly above knows this layout");
@@ -286,6 +310,29 @@ __asm__(
     "  b 1b\n"
     "  .cfi_endproc\n"
     ".size mf_call_through, .-mf_call_through\n");
+
+/* The trampoline's own way back leaves the result registers alone. */
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl mf_call_results\n"
+    ".hidden mf_call_results\n"
+    ".type mf_call_results, %function\n"
+    "mf_call_results:\n"
+    "  .cfi_startproc\n"
+    "  stp x30, x19, [sp, #-16]!\n"
+    "  .cfi_def_cfa_offset 16\n"
+    "  .cfi_offset x30, -16\n"
+    "  .cfi_offset x19, -8\n"
+    "  mov x19, x2\n"
+    "  bl mf_call_integer\n"
+    "  stp x0, x1, [x19]\n"
+    "  stp d0, d1, [x19, #16]\n"
+    "  ldp x30, x19, [sp], #16\n"
+    "  .cfi_def_cfa_offset 0\n"
+    "  ret\n"
+    "  .cfi_endproc\n"
+    ".size mf_call_results, .-mf_call_results\n");
 
 _Static_assert(offsetof(mf_registers, doubles) == 64 && offsetof(mf_registers, stack) == 128 &&
                    offsetof(mf_registers, stack_count) == 136 && offsetof(mf_registers, exception) == 144,

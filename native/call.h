@@ -40,6 +40,14 @@ double mf_call_double(mf_registers *registers, uintptr_t function);
 /* The same as mf_call_integer where no argument is floating and none is on the stack: neither is looked at. */
 uint64_t mf_call_integers(mf_registers *registers, uintptr_t function);
 
+/* The same as mf_call_integer, for a function whose type isn't known here: all registers that a result can be in. */
+typedef struct mf_results {
+    uint64_t integers[2];
+    double doubles[2];
+} mf_results;
+
+void mf_call_results(mf_registers *registers, uintptr_t function, mf_results *results);
+
 /* A call that somebody else makes (ctypes, for a struct by value), with the same landing pad for C++ exceptions: he calls
  * mf_call_through with the arguments of the function, and this thread's innermost mf_through says which function it is.
  * The layout is known to the assembly in call.c. */

@@ -105,6 +105,10 @@ open_handle(mf_image *image, const mf_image_options *options, const uint8_t *byt
     image->path = copy.path;
     image->label = copy.label;
     image->is_file = options->path != NULL;
+    if (options->before_load != NULL && !options->before_load()) {
+        mf_copy_opened(&copy);
+        return mf_fail(failure, MF_SYSTEM, "the kernel refuses what was to be done before it is loaded");
+    }
     image->handle = dlopen(image->path, (options->lazy && image->lazy_possible ? RTLD_LAZY : RTLD_NOW) | RTLD_LOCAL);
     if (image->handle == NULL) {
         const char *words = dlerror();

@@ -78,14 +78,51 @@ read_param(Param *param, PyObject *tuple)
     return 0;
 }
 
+/* The classes of a struct's eightbytes as the native lane's layouts give them: 'I' or 'D' each, or "M": in memory. */
+static const char *
+struct_classes(PyObject *target)
+{
+    const char *text = PyUnicode_AsUTF8(target); /* it is ASCII: made by us */
+    return text != NULL ? text : "";
+}
+
+/* A struct by value: in registers if there are enough for all of it, else on the stack (System V ABI, AMD64 supplement,
+ * 3.2.3). */
+static void
+place_struct(Binding *self, Param *param, uint16_t *integers, uint16_t *doubles)
+{
+    uint16_t wanted_integers = 0, wanted_doubles = 0;
+    const char *classes = struct_classes(param->target);
+    for (const char *class = classes; *class != '\0'; class++) {
+        wanted_integers += *class == 'I';
+        wanted_doubles += *class == 'D';
+    }
+    param->on_stack = classes[0] == 'M' || *integers + wanted_integers > MF_INTEGER_REGISTERS ||
+                      *doubles + wanted_doubles > MF_DOUBLE_REGISTERS;
+    if (param->on_stack) {
+        param->index = self->stack_count;
+        self->stack_count += (uint16_t)((param->item_size + 7) / 8);
+        return;
+    }
+    param->index = *integers;
+    param->second = *doubles;
+    *integers += wanted_integers;
+    *doubles += wanted_doubles;
+}
+
 /* Gives every parameter its register, or its word on the stack. */
 static void
 place_params(Binding *self)
 {
-    uint16_t integers = 0, doubles = 0;
-    bool simple = self->slow == NULL && self->unusable == NULL, only_integers = !self->returns_floating;
+    /* Before the parameters comes the address for a struct that is returned in memory. */
+    uint16_t integers = self->result_size != 0 && struct_classes(self->result_target)[0] == 'M', doubles = 0;
+    bool simple = self->slow == NULL && self->worker == NULL && self->unusable == NULL, only_integers = !self->returns_floating;
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Param *param = &self->params[i];
+        if (param->kind == KIND_STRUCT && self->worker != NULL) {
+            place_struct(self, param, &integers, &doubles);
+            continue;
+        }
         bool floating = param->kind == KIND_FLOAT32 || param->kind == KIND_FLOAT64;
         uint16_t *taken = floating ? &doubles : &integers;
         param->on_stack = *taken == (floating ? MF_DOUBLE_REGISTERS : MF_INTEGER_REGISTERS);
@@ -137,8 +174,12 @@ check_structs(const Binding *self)
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         structs |= self->params[i].kind == KIND_STRUCT;
     }
-    if (structs && self->slow == NULL) {
-        PyErr_SetString(PyExc_ValueError, "a struct by value needs `slow`");
+    if (self->stack_count > MF_STACK_WORDS) {
+        PyErr_SetString(PyExc_ValueError, "too many words for the stack");
+        return -1;
+    }
+    if (structs && self->slow == NULL && self->worker == NULL) {
+        PyErr_SetString(PyExc_ValueError, "a struct by value needs `slow` or a worker");
         return -1;
     }
     return 0;
@@ -153,14 +194,19 @@ optional(PyObject *value)
 static PyObject *
 binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"name", "address", "params", "result", "hold_gil", "slow", "unusable", "info", NULL};
+    static char *names[] = {"name", "address", "params", "result", "hold_gil", "slow", "unusable", "info", "raw", "worker",
+                             NULL};
     PyObject *name, *params, *result_kind, *result_type, *result_extra, *result_target;
-    PyObject *slow = NULL, *unusable = NULL, *info = NULL;
+    PyObject *slow = NULL, *unusable = NULL, *info = NULL, *worker = NULL;
     unsigned long long address;
-    int hold_gil = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UKO(UUOU)|$pOOO", names, &name, &address, &params,
+    int hold_gil = 0, raw = 0;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UKO(UUOU)|$pOOOpO", names, &name, &address, &params,
                                      &result_kind, &result_type, &result_extra, &result_target, &hold_gil, &slow,
-                                     &unusable, &info)) {
+                                     &unusable, &info, &raw, &worker)) {
+        return NULL;
+    }
+    if (worker != NULL && worker != Py_None && !Py_IS_TYPE(worker, WorkerType)) {
+        PyErr_SetString(PyExc_TypeError, "worker must be a Worker or None");
         return NULL;
     }
     if (unusable != NULL && unusable != Py_None && !PyUnicode_Check(unusable)) {
@@ -175,6 +221,7 @@ binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self->address = (uintptr_t)address;
     self->result = (uint8_t)result->kind;
     self->hold_gil = hold_gil != 0;
+    self->raw = raw != 0 && slow != NULL && slow != Py_None;
     self->returns_int = result->kind == KIND_INT32 && result_extra == Py_None;
     self->returns_floating = result->kind == KIND_FLOAT64 || result->kind == KIND_FLOAT32;
     self->name = Py_NewRef(name);
@@ -183,6 +230,11 @@ binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self->result_target = Py_NewRef(result_target);
     self->slow = optional(slow);
     self->unusable = optional(unusable);
+    self->worker = (Worker *)optional(worker);
+    if (result->kind == KIND_STRUCT && self->worker != NULL) {
+        const char *classes = struct_classes(result_target);
+        self->result_size = (uint32_t)strtoul(classes + strspn(classes, "MID"), NULL, 10);
+    }
     self->info = Py_NewRef(info != NULL ? info : Py_None);
     if (read_params(self, params) != 0 || check_structs(self) != 0) {
         Py_DECREF(self);
@@ -198,6 +250,7 @@ binding_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->result_extra);
     Py_VISIT(self->slow);
+    Py_VISIT(self->worker);
     Py_VISIT(self->info);
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Py_VISIT(self->params[i].extra);
@@ -213,6 +266,7 @@ binding_clear(PyObject *object)
     Binding *self = (Binding *)object;
     Py_CLEAR(self->result_extra);
     Py_CLEAR(self->slow);
+    Py_CLEAR(self->worker);
     Py_CLEAR(self->info);
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Py_CLEAR(self->params[i].extra);
@@ -285,7 +339,7 @@ binding_convert(PyObject *object, PyObject *arguments)
         return problem == 0 ? Py_BuildValue("(NO)", number_object(&param, &registers), Py_None) : NULL;
     }
     Py_buffer held;
-    Views views = {0, &held};
+    Views views = {.view = &held};
     uint64_t address;
     PyObject *hold = Py_NewRef(Py_None), *result = NULL;
     if (convert_pointer(&param, value, self->name, &address, &views) == 0) {
@@ -304,12 +358,14 @@ binding_convert(PyObject *object, PyObject *arguments)
 static PyObject *
 binding_from_address(PyObject *object, PyObject *arguments)
 {
+    const Binding *self = (const Binding *)object;
     PyObject *table;
     unsigned long long value;
     if (!PyArg_ParseTuple(arguments, "O!K", TableType, &table, &value)) {
         return NULL;
     }
-    return result_from_integer((Binding *)object, (Table *)table, value);
+    return result_from_integer(self, (Table *)table, value,
+                               self->worker != NULL ? self->worker->link : NULL);
 }
 
 /* Owns what the copied memory of another binding refers to. */
@@ -340,8 +396,8 @@ binding_moved(PyObject *object, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "KO", &address, &info)) {
         return NULL;
     }
-    if (self->slow != NULL) {
-        PyErr_SetString(PyExc_ValueError, "`slow` belongs to one version");
+    if (self->slow != NULL || self->worker != NULL) {
+        PyErr_SetString(PyExc_ValueError, "`slow` and a worker belong to one version");
         return NULL;
     }
     Binding *moved = (Binding *)BindingType->tp_alloc(BindingType, 0);

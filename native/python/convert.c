@@ -162,9 +162,22 @@ check_view(const Param *param, PyObject *value, PyObject *function, const Py_buf
     return items_fit(param, class_of_format(view->format), view) ? 0 : wrong_items(param, value, function, view);
 }
 
+/* Sets the address; for a call into another process it is one there in the end, and what is here goes there. */
+static void
+point_to(uint64_t *address, const void *data, size_t size, bool back, Views *views)
+{
+    *address = (uint64_t)(uintptr_t)data;
+    if (views->spans != NULL) {
+        views->spans[views->span_count++] = (Span){address, (char *)(uintptr_t)data, size, back};
+    }
+}
+
 static int
 convert_buffer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views, bool known)
 {
+    if (views->spans != NULL && param->item == 'p') {
+        return wrong_type(param, value, function, "a worker process can't follow pointers into this process's memory");
+    }
     Py_buffer *view = &views->view[views->count];
     if (PyObject_GetBuffer(value, view, PyBUF_RECORDS_RO) != 0) {
         PyErr_Clear();
@@ -177,14 +190,14 @@ convert_buffer(const Param *param, PyObject *value, PyObject *function, uint64_t
     if (check_view(param, value, function, view, known) != 0) {
         return -1;
     }
-    *address = (uint64_t)(uintptr_t)view->buf;
+    point_to(address, view->buf, (size_t)view->len, !param->constant && !view->readonly, views);
     return 0;
 }
 
 /* ---- pointers ----------------------------------------------------------------------------------------------------------- */
 
 static int
-convert_text(const Param *param, PyObject *value, PyObject *function, uint64_t *address)
+convert_text(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
 {
     if (param->item != 'c' || !param->constant) {
         return wrong_type(param, value, function, "a str can be passed to a `const char *` only");
@@ -198,7 +211,7 @@ convert_text(const Param *param, PyObject *value, PyObject *function, uint64_t *
     if (strlen(text) != (size_t)size) {
         return wrong_type(param, value, function, "it contains a NUL character, where C would see its end");
     }
-    *address = (uint64_t)(uintptr_t)text;
+    point_to(address, text, (size_t)size + 1, false, views);
     return 0;
 }
 
@@ -225,9 +238,22 @@ check_pointed(const Param *param, PyObject *value, PyObject *function)
     return problem;
 }
 
+/* For a call into another process: what a ctypes pointer points to is taken along, as far as its size is known. */
+static int
+take_along(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
+{
+    const char *data = (const char *)(uintptr_t)*address;
+    size_t size = param->item == 'c' && param->constant ? strlen(data) + 1 : param->item_size;
+    if (size == 0) {
+        return wrong_type(param, value, function, "a worker process can't follow it; pass the object that it points to");
+    }
+    point_to(address, data, size, !param->constant, views);
+    return 0;
+}
+
 /* A ctypes pointer: what it holds, not where it is itself. */
 static int
-convert_ctypes_pointer(const Param *param, PyObject *value, PyObject *function, uint64_t *address)
+convert_ctypes_pointer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
 {
     Py_buffer view;
     if (check_pointed(param, value, function) != 0) {
@@ -238,7 +264,7 @@ convert_ctypes_pointer(const Param *param, PyObject *value, PyObject *function, 
     }
     memcpy(address, view.buf, sizeof *address);
     PyBuffer_Release(&view);
-    return 0;
+    return views->spans != NULL && *address != 0 ? take_along(param, value, function, address, views) : 0;
 }
 
 static bool
@@ -318,23 +344,23 @@ convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_
         return 0;
     }
     if (Py_IS_TYPE(value, PointerType)) {
-        return pointer_address(value, param, function, address);
+        return pointer_address(value, param, function, address, views->link);
     }
     if (param->kind == KIND_CALLBACK) {
         return convert_callback(param, value, function, address);
     }
     if (PyUnicode_Check(value)) {
-        return convert_text(param, value, function, address);
+        return convert_text(param, value, function, address, views);
     }
     if (PyBytes_CheckExact(value) && param->constant && (param->item == 'c' || param->item == 'v')) {
-        *address = (uint64_t)(uintptr_t)PyBytes_AS_STRING(value);
+        point_to(address, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value) + 1, false, views);
         return 0;
     }
     if (PyObject_TypeCheck(value, ctypes_data)) {
         if (PyObject_TypeCheck(value, ctypes_function) || is_ctypes_pointer(value)) {
             /* For `T **` the pointer object itself is the item that is pointed to. */
             return param->item == 'p' ? convert_buffer(param, value, function, address, views, false)
-                                      : convert_ctypes_pointer(param, value, function, address);
+                                      : convert_ctypes_pointer(param, value, function, address, views);
         }
         if (param->item == 'r') {
             return convert_ctypes_struct(param, value, function, address, views);

@@ -21,7 +21,7 @@ check(PyObject *Py_UNUSED(module), PyObject *object)
         raise_error(kind == MF_WRONG_MACHINE ? errors.wrong_machine : errors.bad_library, NULL, "%s", failure.text);
         return NULL;
     }
-    Py_RETURN_NONE;
+    return PyBool_FromLong((elf.flags_1 & DF_1_NODELETE) == 0);
 }
 
 /* The names of the libraries that a library needs, and the search paths it gives, joined with ":". */
@@ -61,7 +61,7 @@ after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 }
 
 static PyMethodDef functions[] = {
-    {"check", check, METH_O, "Raise BadLibraryError or WrongMachineError unless these bytes can be loaded safely."},
+    {"check", check, METH_O, "Raise unless these bytes can be loaded safely; return whether they can be unloaded."},
     {"needs", needs, METH_O, "Return ([names of needed libraries], [search paths])."},
     {"switch", cell_switch, METH_O, "Make each table current in its cell, all at once."},
     {"after_fork", after_fork, METH_NOARGS, "Forget the calls and threads that a fork didn't take along."},
@@ -72,7 +72,8 @@ static int
 execute(PyObject *module)
 {
     int (*const steps[])(PyObject *) = {binding_ready,  table_ready,   cell_ready, function_ready,
-                                        callback_ready, pointer_ready, image_ready};
+                                        callback_ready, pointer_ready, image_ready,
+                                        link_ready,     worker_ready,  shared_ready};
     /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "midflight serves the main interpreter only");

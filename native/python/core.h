@@ -46,7 +46,8 @@ typedef struct Param {
     bool on_stack;    /* all registers of its class are taken: `index` counts stack words then */
     bool constant;    /* pointers: read-only buffers are welcome */
     char item;        /* pointers: class of what it points to, see _core.pyi */
-    uint16_t index;   /* of its register */
+    uint16_t index;   /* of its register; of a struct in registers: of its first integer register */
+    uint16_t second;  /* of a struct in registers: of its first floating register */
     uint32_t item_size; /* pointers: bytes; 0: unknown */
     int64_t low, high; /* integers: what fits both the kind and an int64_t */
     PyObject *name, *type_name, *extra; /* owned */
@@ -64,9 +65,11 @@ typedef struct Binding {
     Param *params;     /* owned */
     uint8_t result;    /* Kind */
     bool hold_gil;
+    bool raw;          /* `slow` takes whatever arguments are given, also by keyword */
     bool returns_int;  /* `int` without enumerators, the commonest result */
     bool returns_floating;
     uint16_t stack_count, pointer_count;
+    uint32_t result_size;    /* a struct that a worker returns: bytes */
     /* A call compares the number of its arguments with these, and so asks at once whether it is right, whether the
      * function can be called at all, and how.  They are param_count, or -1: */
     Py_ssize_t integer_count; /* unless all arguments are integers in registers, and no floating number comes back */
@@ -74,6 +77,7 @@ typedef struct Binding {
     PyObject *name;    /* "module.function" */
     PyObject *result_type, *result_extra, *result_target;
     PyObject *slow;     /* called with the arguments as they are, where registers don't serve; or NULL */
+    struct Worker *worker; /* where it runs, if not in this process; owned */
     PyObject *unusable; /* why it can't be called; or NULL */
     PyObject *info;     /* has __doc__ text and signature for people */
 } Binding;
@@ -112,6 +116,7 @@ typedef struct Frame {
 extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
 
 extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *CallbackType, *ImageType;
+extern PyTypeObject *WorkerType, *LinkType, *SharedType;
 
 int binding_ready(PyObject *module);
 int table_ready(PyObject *module);
@@ -120,6 +125,9 @@ int function_ready(PyObject *module);
 int pointer_ready(PyObject *module);
 int callback_ready(PyObject *module);
 int image_ready(PyObject *module);
+int link_ready(PyObject *module);
+int worker_ready(PyObject *module);
+int shared_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
 
@@ -148,13 +156,41 @@ table_idle(const Table *table)
     return table->inside == 0 && table->pins == 0 && table->pointers == 0;
 }
 
+/* Entering and leaving a version: everything that is done in between is counted as inside it. */
+static inline void
+enter(Frame *frame, Table *table)
+{
+    frame->table = table;
+    frame->outer = innermost;
+    frame->pending = NULL;
+    innermost = frame;
+    table->inside++;
+}
+
+static inline void
+leave(Frame *frame)
+{
+    innermost = frame->outer;
+    frame->table->inside--;
+    if (unlikely(frame->table->on_idle != NULL)) {
+        table_left(frame->table);
+    }
+}
+
+/* Raises what a callback or a C++ function left behind; returns NULL. */
+PyObject *raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding);
+
 /* In a fork's child: only this thread's calls exist. */
 void table_after_fork(void);
 
-PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype);
+/* `link`: of the worker in whose memory it points; NULL: in this process's. */
+PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype,
+                      PyObject *link);
 
-/* The address behind a Pointer if it may be passed for `param`, else -1 with an exception set. */
-int pointer_address(PyObject *pointer, const Param *param, PyObject *function, uint64_t *address);
+/* The address behind a Pointer if it may be passed for `param` in a call through `link` (NULL: in this process), else -1
+ * with an exception set. */
+int pointer_address(PyObject *pointer, const Param *param, PyObject *function, uint64_t *address,
+                    const PyObject *link);
 
 /* Raises ArgumentTypeError: `value` can't be passed for `param`; `detail` says why, "" if that says all.  Returns -1. */
 int wrong_type(const Param *param, PyObject *value, PyObject *function, const char *detail);
@@ -169,11 +205,30 @@ extern PyObject *type_attribute;
 /* A ctypes class of numbers, as c_int is. */
 bool is_simple_ctype(PyObject *type);
 
-/* Buffers that are held during one call: `view` has room for one for each pointer parameter. */
+/* Memory that an argument points to, for a call into another process. */
+typedef struct Span {
+    uint64_t *where; /* the argument's register or word on the stack */
+    char *data;
+    size_t size;
+    bool back;       /* the callee may write to it */
+} Span;
+
+/* Buffers that are held during one call: `view` has room for one for each pointer parameter.  For a call into another
+ * process, so has `spans`. */
 typedef struct Views {
     Py_ssize_t count;
     Py_buffer *view;
+    Py_ssize_t span_count;
+    Span *spans;    /* NULL: the call stays in this process */
+    PyObject *link; /* borrowed */
 } Views;
+
+/* Where a converted argument goes. */
+static inline uint64_t *
+argument_word(const Param *param, mf_registers *registers, uint64_t *stack)
+{
+    return param->on_stack ? &stack[param->index] : &registers->integers[param->index];
+}
 
 /* Converts one argument; 0, or -1 with an exception set. */
 int convert_number(const Param *param, PyObject *value, PyObject *function, mf_registers *registers,
@@ -181,8 +236,21 @@ int convert_number(const Param *param, PyObject *value, PyObject *function, mf_r
 int convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views);
 int convert_ready(void);
 
-/* Converts a result. */
-PyObject *result_from_integer(const Binding *binding, Table *table, uint64_t value);
+/* Converts a result; `link` as for pointer_new. */
+PyObject *result_from_integer(const Binding *binding, Table *table, uint64_t value, PyObject *link);
 PyObject *result_from_double(const Binding *binding, double value);
+
+/* ---- calls into workers (worker.c) ------------------------------------------------------------------------------- */
+
+/* Which process a version's functions run in; another one may take the place of one that has died. */
+typedef struct Worker {
+    PyObject_HEAD
+    PyObject *link;   /* Link or None */
+    PyObject *keeper; /* called with (function, begun, late) when a call didn't come back: returns if it may be repeated */
+    double timeout;   /* seconds for a call; 0: no limit */
+    struct CallbackRecord *callbacks; /* by number */
+} Worker;
+
+PyObject *call_worker(Table *table, const Binding *binding, PyObject *const *args);
 
 #endif

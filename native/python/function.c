@@ -26,26 +26,6 @@ typedef struct Function {
 
 /* ---- leaving a call ------------------------------------------------------------------------------------------------ */
 
-static inline void
-enter(Frame *frame, Table *table)
-{
-    frame->table = table;
-    frame->outer = innermost;
-    frame->pending = NULL;
-    innermost = frame;
-    table->inside++;
-}
-
-static inline void
-leave(Frame *frame)
-{
-    innermost = frame->outer;
-    frame->table->inside--;
-    if (unlikely(frame->table->on_idle != NULL)) {
-        table_left(frame->table);
-    }
-}
-
 static inline bool
 left_behind(const Frame *frame, const mf_registers *registers)
 {
@@ -54,7 +34,7 @@ left_behind(const Frame *frame, const mf_registers *registers)
 
 /* Raises what a callback or a C++ function left behind; returns NULL.  Not in line: the text would make the stack frame
  * of every call large. */
-static __attribute__((noinline, cold)) PyObject *
+__attribute__((noinline, cold)) PyObject *
 raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding)
 {
     mf_exception_text text;
@@ -120,7 +100,7 @@ run(Frame *frame, const Binding *binding, mf_registers *registers, bool only_int
         uint64_t value = run_integer(binding, registers, only_integers);
         result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
                  : likely(binding->returns_int) ? PyLong_FromLong((int32_t)value)
-                                                : result_from_integer(binding, frame->table, value);
+                                                : result_from_integer(binding, frame->table, value, NULL);
     } else {
         double value = run_double(binding, registers);
         result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
@@ -192,8 +172,7 @@ place_any(const Param *param, PyObject *value, PyObject *name, mf_registers *reg
     if (param->kind != KIND_POINTER && param->kind != KIND_CALLBACK) {
         return convert_number(param, value, name, registers, stack);
     }
-    uint64_t *where = param->on_stack ? &stack[param->index] : &registers->integers[param->index];
-    return convert_pointer(param, value, name, where, views);
+    return convert_pointer(param, value, name, argument_word(param, registers, stack), views);
 }
 
 static __attribute__((noinline)) PyObject *
@@ -204,7 +183,7 @@ call_general(Table *table, const Binding *binding, PyObject *const *args)
     /* As much as this function needs, and no more: calls nest, through callbacks, until Python's recursion limit. */
     uint64_t stack[binding->stack_count + 1];
     Py_buffer held[binding->pointer_count + 1];
-    Views views = {0, held};
+    Views views = {.view = held};
     Py_ssize_t placed = 0;
     enter(&frame, table);
     registers.stack = stack;
@@ -221,16 +200,17 @@ call_general(Table *table, const Binding *binding, PyObject *const *args)
     return result;
 }
 
-/* Where registers don't serve (a struct by value): ctypes, counted like any call. */
+/* Where registers don't serve (a struct by value, another program): somebody else makes the call, and it is counted like
+ * any other. */
 static __attribute__((noinline)) PyObject *
-call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count)
+call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     Frame frame;
     mf_registers registers;
     mf_through through = {.function = binding->address, .outer = mf_through_innermost};
     enter(&frame, table);
     mf_through_innermost = &through;
-    PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, NULL);
+    PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, keywords);
     mf_through_innermost = through.outer;
     registers.exception = through.exception;
     if (left_behind(&frame, &registers)) {
@@ -309,6 +289,9 @@ call_with_keywords(Table *table, const Binding *binding, PyObject *const *args, 
 {
     PyObject *ordered[MF_INTEGER_REGISTERS + MF_STACK_WORDS];
     Py_ssize_t given = count + PyTuple_GET_SIZE(keywords);
+    if (binding->raw) {
+        return call_slow(table, binding, args, count, keywords);
+    }
     if (binding->unusable == NULL && count <= binding->param_count &&
         order_arguments(binding, args, count, keywords, ordered) != 0) {
         return NULL;
@@ -327,10 +310,12 @@ call_binding(Table *table, const Binding *binding, PyObject *const *args, Py_ssi
         raise_error(errors.unsupported, binding->name, "%U", binding->unusable);
         return NULL;
     }
-    if (unlikely(count != binding->param_count)) {
+    if (unlikely(count != binding->param_count && !binding->raw)) {
         return wrong_count(binding, count);
     }
-    return binding->slow != NULL ? call_slow(table, binding, args, count) : call_general(table, binding, args);
+    return binding->worker != NULL ? call_worker(table, binding, args)
+           : binding->slow != NULL ? call_slow(table, binding, args, count, NULL)
+                                   : call_general(table, binding, args);
 }
 
 /* The commonest call: integers only, each in the register of its own number.  As long as they are plain small ints,

@@ -69,7 +69,7 @@ image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
                                      &lazy)) {
         return NULL;
     }
-    mf_image_options options = {path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0};
+    mf_image_options options = {path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0, NULL};
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image *image;

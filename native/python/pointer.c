@@ -17,11 +17,12 @@ typedef struct Pointer {
     uint64_t address; /* never 0: a null pointer is None */
     Table *table;     /* owned, and counted in its `pointers` */
     PyObject *type_name, *target, *ctype;
+    PyObject *link; /* of the worker in whose memory it points; NULL: in this process's; owned */
     PyObject *weakrefs;
 } Pointer;
 
 PyObject *
-pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype)
+pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype, PyObject *link)
 {
     if (address == 0) {
         Py_RETURN_NONE;
@@ -33,15 +34,23 @@ pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *targ
         self->type_name = Py_NewRef(type_name);
         self->target = Py_NewRef(target);
         self->ctype = Py_NewRef(ctype);
+        self->link = Py_XNewRef(link);
         table->pointers++;
     }
     return (PyObject *)self;
 }
 
 int
-pointer_address(PyObject *object, const Param *param, PyObject *function, uint64_t *address)
+pointer_address(PyObject *object, const Param *param, PyObject *function, uint64_t *address, const PyObject *link)
 {
     Pointer *self = (Pointer *)object;
+    if (self->link != link) {
+        raise_error(errors.argument_type, function, "parameter %R got a pointer into the memory of %s", param->name,
+                    self->link == NULL ? "this process, where the worker can't follow it: pass the object itself"
+                    : link == NULL     ? "a worker process: it can be passed to functions of its own version only"
+                                       : "another worker process, of another version or one that has ended");
+        return -1;
+    }
     /* `const` says what a function may do, not what there is, and a `target` doesn't mention it. */
     bool untyped = param->item == 'v' || PyUnicode_CompareWithASCIIString(self->target, "void") == 0;
     if (!untyped && PyUnicode_Compare(self->target, param->target) != 0) {
@@ -85,13 +94,29 @@ pointer_dealloc(PyObject *object)
     Py_CLEAR(self->type_name);
     Py_CLEAR(self->target);
     Py_CLEAR(self->ctype);
+    Py_CLEAR(self->link);
     type->tp_free(object);
     Py_DECREF(type);
+}
+
+/* A worker's memory can't be read from here: 0, or -1 with an exception set. */
+static int
+need_near(const Pointer *self)
+{
+    if (self->link == NULL) {
+        return 0;
+    }
+    raise_error(errors.unsupported, NULL, "a %U points into the memory of a worker process, which only its own "
+                "functions can read: let one of them return what is there", self->type_name);
+    return -1;
 }
 
 static PyObject *
 need_ctype(Pointer *self)
 {
+    if (need_near(self) != 0) {
+        return NULL;
+    }
     if (self->ctype != Py_None) {
         return self->ctype;
     }
@@ -168,6 +193,9 @@ pointer_string(PyObject *object, PyObject *Py_UNUSED(unused))
         raise_error(errors.unsupported, NULL, "a %U doesn't point to text", self->type_name);
         return NULL;
     }
+    if (need_near(self) != 0) {
+        return NULL;
+    }
     const char *text = (const char *)(uintptr_t)self->address;
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
 }
@@ -185,7 +213,8 @@ pointer_compare(PyObject *one, PyObject *other, int operation)
     if ((operation != Py_EQ && operation != Py_NE) || !Py_IS_TYPE(other, PointerType)) {
         Py_RETURN_NOTIMPLEMENTED;
     }
-    bool equal = ((Pointer *)one)->address == ((Pointer *)other)->address;
+    bool equal = ((Pointer *)one)->address == ((Pointer *)other)->address &&
+                 ((Pointer *)one)->link == ((Pointer *)other)->link;
     return PyBool_FromLong(equal == (operation == Py_EQ));
 }
 

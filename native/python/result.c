@@ -31,7 +31,7 @@ from_enum(const Binding *binding, PyObject *number)
 }
 
 PyObject *
-result_from_integer(const Binding *binding, Table *table, uint64_t value)
+result_from_integer(const Binding *binding, Table *table, uint64_t value, PyObject *link)
 {
     switch ((Kind)binding->result) {
     case KIND_VOID: Py_RETURN_NONE;
@@ -48,7 +48,7 @@ result_from_integer(const Binding *binding, Table *table, uint64_t value)
     case KIND_POINTER:
     case KIND_CALLBACK:
         return pointer_new(table, (uintptr_t)value, binding->result_type, binding->result_target,
-                           binding->result_extra);
+                           binding->result_extra, link);
     case KIND_FLOAT32:
     case KIND_FLOAT64:
     case KIND_STRUCT: break;

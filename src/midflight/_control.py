@@ -24,10 +24,11 @@ from midflight._errors import SwapError, UnloadedError
 from midflight._lane import Held, function_keys
 
 if TYPE_CHECKING:
-    from midflight._lane import Code, ExplicitFunction, Lane
+    from midflight._lane import Code, ExplicitFunction
     from midflight._version import Version
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
+    from midflight.lanes import LaneOptions
 
 KEPT_VERSIONS = 32
 """How many unloaded versions a module remembers: for `versions`, and as steps that `rollback` can go back."""
@@ -67,6 +68,7 @@ class Options:
     hold_gil: bool | frozenset[str]
     lazy: bool
     flags: tuple[str, ...]
+    lanes: LaneOptions
 
     def holds_gil(self, function: str) -> bool:
         """Whether a function is called without giving up the GIL."""
@@ -78,10 +80,9 @@ class Control:
 
     _serial = itertools.count()
 
-    def __init__(self, name: str, source: Source, lane: Lane, options: Options) -> None:
+    def __init__(self, name: str, source: Source, options: Options) -> None:
         self.name = name
         self.source = source
-        self.lane = lane
         self.options = options
         self.serial = next(self._serial)
         self.queue = threading.RLock()

@@ -40,8 +40,11 @@ It runs the function of the `Binding`, and a C++ exception that leaves it become
 called from ``slow``, in the same thread, at most once.
 """
 
-def check(data: ReadableBuffer, /) -> None:
-    """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes without harm."""
+def check(data: ReadableBuffer, /) -> bool:
+    """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes without harm.
+
+    Return whether it can be unloaded again, as far as the file says: False with the flag DF_1_NODELETE.
+    """
 
 def needs(data: ReadableBuffer, /) -> tuple[list[str], list[str]]:
     """Return the names of the libraries that this one needs, and its run paths.  Raises `BadLibraryError`."""
@@ -95,13 +98,18 @@ class Binding:
         slow: Callable[..., Any] | None = None,
         unusable: str | None = None,
         info: Any = None,
+        raw: bool = False,
+        worker: Worker | None = None,
     ) -> Binding:
         """Describe a call.
 
-        ``slow`` is called instead, inside the same counting; ``unusable`` says why it can't be called at all; ``info``
+        ``slow`` is called instead, inside the same counting; with ``raw``, with whatever arguments are given, also by
+        keyword, and nothing is converted or counted before.  With ``worker`` it runs in another process, and
+        ``address`` is a link-time address; a struct by value has its size as the size of an item, and as target the
+        class of each of its eightbytes ("I", "D"; "M": in memory), followed by the size where it is the result.  ``unusable`` says why it can't be called at all; ``info``
         has the attributes ``doc`` and ``signature``.
 
-        Raises ValueError for an unknown kind, more than 70 parameters, or a struct by value without ``slow``.
+        Raises ValueError for an unknown kind, more than 70 parameters, or a struct by value without ``slow`` or ``worker``.
         """
     def moved(self, address: int, info: Any, /) -> Binding:
         """Return the same call of a function at another address: of a version in which the function hasn't changed.
@@ -194,3 +202,88 @@ class Pointer:
         """The item at an index, unchecked as in C: numbers (a `char` too) as numbers, structs as ctypes views."""
     def string(self) -> str:
         """The NUL-terminated text that a `char *` points to."""
+
+class LinkDead(Exception):
+    """The worker has died; the argument says whether it had begun what was asked of it."""
+
+class LinkLate(Exception):
+    """The time is over; the worker still runs."""
+
+@final
+class Link:
+    """One worker process, from its start to its end.  Any method may be called from any thread.
+
+    Deallocating it ends the process by force.
+    """
+
+    pid: int
+    status: int
+    pidfd: int
+    crash_text: int
+    foreign: bool
+    crash: tuple[int, int, int, list[int]] | None
+    image: tuple[int, int, int]
+    thunks: tuple[int, int]
+    def __new__(
+        cls,
+        program: int,
+        arguments: tuple[bytes, ...],
+        environment: tuple[bytes, ...],
+        library: int = -1,
+        slots: int = 1,
+        callback_slots: int = 0,
+        arena: int = ...,
+    ) -> Link:
+        """Start a process.
+
+        ``program``: a descriptor of the executable; ``library``: of what it is to load; ``slots``: calls at the same
+        time; ``arena``: bytes of shared memory for each.  Raises `MidflightError` where the system has no room.
+        """
+    def ready(self, timeout: float, /) -> None:
+        """Wait until it is ready; give up the GIL.  Raises what loading would, or `MidflightError`."""
+    def send(
+        self,
+        kind: int,
+        number: int,
+        payload: ReadableBuffer,
+        timeout: float = 0.0,
+        callback: Callable[[int, bytes], bytes] | None = None,
+        wanted: int = 0,
+    ) -> bytes:
+        """Send a request (native/channel.h) and return the answer; give up the GIL.
+
+        ``timeout``: seconds, 0: none; ``callback``: runs what the worker asks for meanwhile; ``wanted``: bytes that a
+        request without a payload asks for.  Raises `LinkDead`, `LinkLate`, `MidflightError` for a refusal.
+        """
+    def serve(self, worker: Worker, /) -> bool:
+        """Wait for a callback of a thread of the library's own and run it; False: the worker is gone."""
+    def end(self, grace: float, /) -> None:
+        """Ask it to end, and end it by force after so many seconds."""
+    def kill(self) -> None:
+        """End it by force."""
+    def gone(self, wait: float = 0.0, /) -> bool:
+        """Return whether it has ended; wait so many seconds for that, for ever if negative.  Wakes all its callers."""
+    def cancel(self, slot: int, serial: int, /) -> None:
+        """Say that a call isn't wanted any more."""
+
+@final
+class Worker:
+    """Which process the functions of a version run in."""
+
+    link: Link | None
+    keeper: Callable[[str, bool, bool], object]
+    timeout: float
+    def __new__(cls, keeper: Callable[[str, bool, bool], object], timeout: float = 0.0) -> Worker:
+        """``keeper`` is called with (function, begun, late) when a call didn't come back.
+
+        It returns if the call may be repeated, else it raises.  ``timeout``: seconds for a call, 0: none.
+        """
+    def set_callback(self, number: int, address: int, params: ReadableBuffer, /) -> None:
+        """Let a number stand for a function of this process; ``params``: as in native/channel.h."""
+
+@final
+class Shared:
+    """Memory that worker processes see at the same address; offers a writable buffer."""
+
+    def __new__(cls, size: int) -> Shared:
+        """Raises MemoryError."""

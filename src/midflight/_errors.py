@@ -186,6 +186,85 @@ class NativeExceptionError(MidflightError):
         self.type_name = type_name
 
 
+# ---- code that runs elsewhere ---------------------------------------------------------------------------------------
+
+
+class WorkerError(MidflightError):
+    """Something is wrong with the process that a version runs in."""
+
+
+class WorkerCrashedError(WorkerError):
+    """The process that a version runs in has died during a call, or before it was ready.
+
+    ``signal``: its number, 0 if it exited; ``address``: the one of a fault, or None; ``backtrace``: functions, innermost
+    first, as "function (file:line)"; ``text``: what the language's runtime wrote about it, "" if nothing.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        signal: int = 0,
+        address: int | None = None,
+        backtrace: tuple[str, ...] = (),
+        text: str = "",
+        subject: str = "",
+        unchanged: str = "",
+        todo: str = "",
+        stage: str = "",
+    ) -> None:
+        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        self.signal = signal
+        self.address = address
+        self.backtrace = backtrace
+        self.text = text
+
+    def __str__(self) -> str:
+        frames = "".join(f"\n  {frame}" for frame in self.backtrace)
+        return super().__str__() + frames + (f"\n{self.text.rstrip()}" if self.text else "")
+
+
+class CallTimeoutError(WorkerError, TimeoutError):
+    """A call took longer than it was given.  Whether it has been carried out, or still will be, can't be said."""
+
+    __str__ = MidflightError.__str__
+
+
+class ConnectionLostError(MidflightError, ConnectionError):
+    """The other side of a socket can't be reached, or was lost during a call, which isn't repeated."""
+
+    __str__ = MidflightError.__str__
+
+
+class ProtocolError(MidflightError):
+    """The other side of a socket speaks another protocol or version, or broke its rules."""
+
+
+class TokenError(MidflightError, PermissionError):
+    """The two sides of a socket don't have the same token."""
+
+    __str__ = MidflightError.__str__
+
+
+class RemoteError(MidflightError):
+    """An exception on the other side that has no kind here.  ``type_name`` and ``traceback`` are from there."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        type_name: str = "",
+        traceback: str = "",
+        subject: str = "",
+        unchanged: str = "",
+        todo: str = "",
+        stage: str = "",
+    ) -> None:
+        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        self.type_name = type_name
+        self.traceback = traceback
+
+
 # ---- swapping -------------------------------------------------------------------------------------------------------
 
 

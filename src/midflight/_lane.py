@@ -27,6 +27,22 @@ class Held(NamedTuple):
     passing: bool
 
 
+class Memory(Protocol):
+    """Where a variable is."""
+
+    def read(self) -> bytes:
+        """Return what is there."""
+
+    def write(self, data: bytes) -> None:
+        """Replace what is there by as many bytes."""
+
+    def view(self, ctype: Any) -> Any:
+        """Return a ctypes object of what is there: the memory itself where that can be had, else a copy."""
+
+    def text(self) -> bytes | None:
+        """Return the text that a ``char *`` there points to, None for a null pointer."""
+
+
 class Code(Protocol):
     """One version's code, loaded.  Its table says what holds it; only code that nothing holds may be retired."""
 
@@ -34,9 +50,11 @@ class Code(Protocol):
     ctypes: CTypes
     path: str
     warnings: tuple[str, ...]
+    failing: Callable[[], object] | None
+    """Called, from any thread, when this version has crashed so often that the one before should serve again."""
 
-    def variable(self, address: int, size: int) -> int:
-        """Return the address in memory of a variable of ``size`` bytes, given its link-time address."""
+    def variable(self, address: int, size: int) -> Memory:
+        """Return where a variable of ``size`` bytes is, given its link-time address."""
 
     def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
         """Convert a number for a variable, by the rules for arguments."""
@@ -85,10 +103,12 @@ class ExplicitFunction(NamedTuple):
 
 
 class Lane(Protocol):
-    """A way of running code."""
+    """A way of running code.  ``name``: for people."""
 
-    def inspect(self, data: bytes) -> None:
-        """Raise unless these bytes could be prepared here.  Runs nothing."""
+    name: str
+
+    def read_interface(self, artifact: Artifact, data: bytes, declared: Any) -> Interface:
+        """Return what an artifact offers.  Runs none of its code."""
 
     def prepare(self, wanted: Wanted) -> Code:
         """Load it.  When it raises, nothing is left behind."""

@@ -7,12 +7,12 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
-from midflight import _retire, _transaction, build
+from midflight import _retire, _transaction, build, lanes
 from midflight._access import Missing
 from midflight._control import Control, Options, control_of
 from midflight._errors import SwapInsideError, UnsupportedPlatformError
 from midflight._events import Loaded, emit
-from midflight.lanes.native import NativeLane
+from midflight.lanes import LaneOptions, Limits
 
 if TYPE_CHECKING:
     import os
@@ -35,6 +35,12 @@ def load(
     hold_gil: bool | Collection[str] = False,
     compat: Compat = "strict",
     lazy: bool = False,
+    lane: str | None = None,
+    workers: int = 1,
+    limits: Limits | None = None,
+    sandbox: bool = False,
+    timeout: float | None = None,
+    token: str | bytes | None = None,
 ) -> types.ModuleType:
     """Build a library if need be, load it, and return it as a module whose functions can be swapped.
 
@@ -49,6 +55,13 @@ def load(
         hold_gil: call without giving up the GIL (a little faster; every other thread waits): True, or names.
         compat: what later swaps may change: "strict" (nothing that callers use) or "any".
         lazy: let the loader look functions of other libraries up at their first call, not now.
+        lane: where its code runs: "here" (in this process), "worker" (in a process of its own), or the address of one
+            that runs elsewhere, "unix:/path" or "tcp:host:port".  By default here, unless it couldn't be unloaded here.
+        workers: how many calls a worker process runs at the same time.
+        limits: what a worker process may use.
+        sandbox: let a worker process neither reach the network nor write files.
+        timeout: seconds that a call over a socket may take.
+        token: the secret that the other side of a socket asks for.
 
     Raises:
         MidflightError: one of its kinds; nothing is left behind then.
@@ -62,9 +75,11 @@ def load(
         hold_gil=hold_gil if isinstance(hold_gil, bool) else frozenset(hold_gil),
         lazy=lazy,
         flags=tuple(flags),
+        lanes=LaneOptions(lane, workers, limits or Limits(), sandbox, timeout, token),
     )
+    lanes.check(options.lanes)
     described = _describe(source, flags=flags, build=build, artifact=artifact)
-    control = Control(name or described.name, described, NativeLane(), options)
+    control = Control(name or described.name, described, options)
     generation = _transaction.first_generation(control)
     module = types.ModuleType(control.name, f"{described.display}, loaded by midflight")
     control.attach(module, generation)

@@ -15,20 +15,20 @@ import queue
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from midflight import _core, _retire
+from midflight import _core, _retire, lanes
 from midflight._control import Control, Generation
 from midflight._errors import IncompatibleError, MidflightError, SwapError, SwapInsideError
 from midflight._events import Refused, Swapped, emit
 from midflight._lane import Wanted
 from midflight._version import Report, Version
-from midflight.artifact import compare, reader
+from midflight.artifact import compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from midflight._lane import Code
+    from midflight._lane import Code, Lane
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
 
@@ -44,6 +44,14 @@ class Request:
     back: bool = False
 
 
+class Inspected(NamedTuple):
+    """What was found out about an artifact.  ``reason``: why its lane isn't the usual one, or ""."""
+
+    lane: Lane
+    reason: str
+    interface: Interface
+
+
 @dataclass(slots=True)
 class _Step:
     """A request on its way."""
@@ -53,7 +61,7 @@ class _Step:
     stages: dict[str, float] = field(default_factory=dict)
     artifact: Artifact | None = None
     data: bytes = b""
-    interface: Interface | None = None
+    inspected: Inspected | None = None
     changes: tuple[str, ...] = ()
     new: Generation | None = None
 
@@ -91,16 +99,16 @@ def first_generation(control: Control) -> Generation:
         artifact = control.source.resolve()
         data = artifact.read()
     with _stage("inspect", stages, ""):
-        interface = inspect(control, control.source, artifact, data)
+        inspected = inspect(control, control.source, artifact, data)
     with _stage("load", stages, ""):
-        return prepare(control, control.source, artifact, data, interface, None)
+        return prepare(control, control.source, artifact, data, inspected, None)
 
 
-def inspect(control: Control, source: Source, artifact: Artifact, data: bytes) -> Interface:
-    """Judge an artifact without loading it, and read what it offers."""
+def inspect(control: Control, source: Source, artifact: Artifact, data: bytes) -> Inspected:
+    """Judge an artifact without running any of it, choose its lane, and read what it offers."""
     try:
-        control.lane.inspect(data)
-        return reader.read_interface(data, sha256=artifact.sha256, declared=control.options.interface)
+        lane, reason = lanes.choose(control.options.lanes, data)
+        return Inspected(lane, reason, lane.read_interface(artifact, data, control.options.interface))
     except MidflightError as error:
         error.subject = error.subject or source.display
         raise
@@ -111,10 +119,11 @@ def prepare(
     source: Source,
     artifact: Artifact,
     data: bytes,
-    interface: Interface,
+    inspected: Inspected,
     old: Generation | None,
 ) -> Generation:
     """Load an artifact as a new version that isn't current yet."""
+    lane, reason, interface = inspected
     control.add_slots(interface)
     number = control.next_number()
     display = source.display
@@ -131,8 +140,10 @@ def prepare(
         lazy=control.options.lazy,
         before=_alike(interface, old),
     )
-    code = control.lane.prepare(wanted)
-    version = Version(number, artifact.sha256, display, "current", path=code.path)
+    code = lane.prepare(wanted)
+    if reason:
+        code.warnings = (*code.warnings, f"version {number} runs in a process of its own: {reason}")
+    version = Version(number, artifact.sha256, display, "current", path=code.path, lane=lane.name)
     return Generation(version, artifact, interface, code)
 
 
@@ -225,8 +236,8 @@ def _inspect(step: _Step) -> None:
     control, artifact = step.request.control, step.artifact
     assert artifact is not None  # noqa: S101 - resolve has run
     with _stage("inspect", step.stages, _going_on(step)):
-        step.interface = inspect(control, step.request.source, artifact, step.data)
-        changes = compare.compare(step.old.interface, step.interface)
+        step.inspected = inspect(control, step.request.source, artifact, step.data)
+        changes = compare.compare(step.old.interface, step.inspected.interface)
         step.changes = tuple(str(change) for change in changes)
         breaking = [str(change) for change in changes if not change.compatible]
         if breaking and step.request.compat == "strict":
@@ -236,11 +247,11 @@ def _inspect(step: _Step) -> None:
 
 
 def _load(step: _Step) -> None:
-    control, artifact, interface = step.request.control, step.artifact, step.interface
+    control, artifact, inspected = step.request.control, step.artifact, step.inspected
     assert artifact is not None  # noqa: S101 - resolve has run
-    assert interface is not None  # noqa: S101 - inspect has run
+    assert inspected is not None  # noqa: S101 - inspect has run
     with _stage("load", step.stages, _going_on(step)):
-        step.new = prepare(control, step.request.source, artifact, step.data, interface, step.old)
+        step.new = prepare(control, step.request.source, artifact, step.data, inspected, step.old)
         step.data = b""
 
 

@@ -20,7 +20,7 @@ from midflight.artifact.layout import size_of
 if TYPE_CHECKING:
     from midflight._control import Control, Generation
     from midflight._core import Table
-    from midflight._lane import Code
+    from midflight._lane import Code, Memory
     from midflight.artifact.interface import Interface, Variable
 
 _SHOWN = 8
@@ -47,7 +47,7 @@ class _Place(NamedTuple):
     code: Code
     variable: Variable
     subject: str
-    address: int
+    memory: Memory
 
 
 class Variables(Mapping[str, Any]):
@@ -142,12 +142,11 @@ def _read(place: _Place) -> Any:
         case Pointer(target, _):
             return _read_pointer(place, target)
         case Enum() | Scalar(_, "int" | "uint" | "bool" | "char") as found:
-            raw = ctypes.string_at(place.address, found.size)
-            return code.from_native(variable.type, int.from_bytes(raw, "little"))
+            return code.from_native(variable.type, int.from_bytes(place.memory.read(), "little"))
         case Scalar():
-            return code.ctypes.of(variable.type).from_address(place.address).value
+            return place.memory.view(code.ctypes.of(variable.type)).value
         case _:
-            view = code.ctypes.of(variable.type).from_address(place.address)
+            view = place.memory.view(code.ctypes.of(variable.type))
             if variable.const:
                 return type(view).from_buffer_copy(view)
             view._midflight_hold = _Hold(code.table)  # noqa: SLF001 - our own attribute
@@ -157,10 +156,9 @@ def _read(place: _Place) -> Any:
 def _read_pointer(place: _Place, target: int) -> Any:
     pointed = place.interface.strip(target)
     if isinstance(pointed, Scalar) and pointed.kind == "char":
-        text = ctypes.c_char_p.from_address(place.address).value
+        text = place.memory.text()
         return None if text is None else text.decode("utf-8", "surrogateescape")
-    address = ctypes.c_void_p.from_address(place.address).value or 0
-    return place.code.from_native(place.variable.type, address)
+    return place.code.from_native(place.variable.type, int.from_bytes(place.memory.read(), "little"))
 
 
 def _write(place: _Place, value: Any) -> None:
@@ -184,7 +182,7 @@ def _write_number(place: _Place, found: Scalar | Enum, number: int | float) -> N
         data = bytes(place.code.ctypes.of(place.variable.type)(number))
     else:
         data = (int(number) & ((1 << (8 * found.size)) - 1)).to_bytes(found.size, "little")
-    ctypes.memmove(place.address, data, found.size)
+    place.memory.write(data)
 
 
 def _write_whole(place: _Place, value: Any) -> None:
@@ -199,4 +197,4 @@ def _write_whole(place: _Place, value: Any) -> None:
     if len(data) != size:
         what = f"{size} bytes are expected, not {len(data)}"
         raise ArgumentTypeError(what, subject=place.subject)
-    ctypes.memmove(place.address, data, size)
+    place.memory.write(data)

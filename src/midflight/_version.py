@@ -14,7 +14,7 @@ class Version:
 
     ``status``: ``current``; ``draining`` (no longer current, but calls, pins or pointers still hold it: see
     ``held_by``); ``resident`` (nothing of ours holds it, but the loader keeps it mapped: ``held_by`` says why);
-    ``unloaded`` (the process's memory map shows that it is gone).
+    ``unloaded`` (the process's memory map shows that it is gone; its process has ended).  ``lane``: where it runs.
     """
 
     number: int
@@ -23,6 +23,7 @@ class Version:
     status: Status = "current"
     held_by: tuple[str, ...] = ()
     path: str = ""
+    lane: str = "here"
 
     def __repr__(self) -> str:
         held = f", held by {', '.join(self.held_by)}" if self.held_by else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from midflight.artifact.interface import (
     Array,
     Enum,
+    Foreign,
     Pointer,
     Record,
     Scalar,
@@ -145,6 +146,8 @@ class TypePairs:
                     and self._equal(before.result, after.result)
                     and all(self._equal(one, other) for one, other in zip(before.params, after.params, strict=True))
                 )
+            case Foreign() as before, Foreign() as after:
+                return before.name == after.name
             case Unsupported() as before, Unsupported() as after:
                 return (before.name, before.size) == (after.name, after.size)
             case (Record() as before, Record() as after) | (Enum() as before, Enum() as after):

@@ -104,7 +104,13 @@ class Unsupported(msgspec.Struct, frozen=True, tag="unsupported"):
     reason: str
 
 
-Type: TypeAlias = Void | Scalar | Pointer | Array | Record | Enum | Signature | Typedef | Unsupported
+class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
+    """A type of another language's, where the same text is the same type: ``map[string]int``."""
+
+    name: str
+
+
+Type: TypeAlias = Void | Scalar | Pointer | Array | Record | Enum | Signature | Typedef | Unsupported | Foreign
 
 
 class Param(msgspec.Struct, frozen=True):

@@ -1,1 +1,77 @@
-"""Where a version's code runs: each lane implements `midflight._lane.Lane`."""
+"""Where a version's code runs: each lane implements `midflight._lane.Lane`; which one serves is decided here.
+
+A lane is chosen for each version, by its bytes and by what was asked for at `load`: a later version of a module may run
+elsewhere than the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from midflight import _core
+from midflight._errors import SourceError
+from midflight.lanes.native import NativeLane
+
+if TYPE_CHECKING:
+    from midflight._lane import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker process may use.  None: as much as the program itself.
+
+    ``memory``: bytes of address space on top of what the worker has when it starts; ``cpu``: seconds of processor time
+    in its whole life; ``call``: seconds that one call may take; ``files``: open descriptors.  A worker that exceeds
+    ``cpu`` or ``call`` is ended; beyond ``memory`` its allocations fail.
+    """
+
+    memory: int | None = None
+    cpu: float | None = None
+    call: float | None = None
+    files: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOptions:
+    """What `load` was told about where code is to run."""
+
+    lane: str | None = None
+    workers: int = 1
+    limits: Limits = field(default_factory=Limits)
+    sandbox: bool = False
+    timeout: float | None = None
+    token: str | bytes | None = None
+
+
+_HERE = NativeLane()
+
+
+def check(options: LaneOptions) -> None:
+    """Raise `SourceError` for options that mean nothing."""
+    if options.lane not in {None, "here", "worker"} and not is_remote(options.lane):
+        what = f"lane={options.lane!r} is no lane"
+        raise SourceError(what, todo="use 'here', 'worker', 'unix:/path/to/socket' or 'tcp:host:port'")
+    if options.workers < 1:
+        raise SourceError(f"workers={options.workers} is too few", todo="use 1 or more")
+
+
+def is_remote(lane: str | None) -> bool:
+    """Whether a lane's name is the address of a worker that runs elsewhere."""
+    return lane is not None and lane.startswith(("unix:", "tcp:"))
+
+
+def choose(options: LaneOptions, data: bytes) -> tuple[Lane, str]:
+    """Return the lane for an artifact, and why it isn't the usual one, else "".  Runs none of its code.
+
+    Raises `BadLibraryError` or `WrongMachineError` for what can't be loaded at all.
+    """
+    # The lanes but the usual one are imported when they are first needed.
+    from midflight.lanes.worker import WorkerLane  # noqa: PLC0415
+
+    unloadable = _core.check(data)
+    if options.lane == "worker":
+        return WorkerLane(options), ""
+    if unloadable or options.lane == "here":
+        return _HERE, ""
+    return WorkerLane(options), "it can't be unloaded (DF_1_NODELETE, as Go's libraries have it)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight import _core
 from midflight.artifact import stub
@@ -50,8 +50,20 @@ def _same_call(one: Function, other: Function) -> bool:
     return (one.name, one.params, one.result, one.variadic) == (other.name, other.params, other.result, other.variadic)
 
 
-class _UnusableError(Exception):
+class UnusableError(Exception):
     """A type that can't be passed."""
+
+
+class Call(NamedTuple):
+    """What there is to know of a function's calls."""
+
+    name: str
+    address: int
+    params: list[ParamSpec]
+    result: ResultSpec
+    hold_gil: bool
+    unusable: str | None
+    info: FunctionInfo
 
 
 class Binder:
@@ -102,36 +114,41 @@ class Binder:
     def _bind(self, function: Function, address: int) -> Binding:
         name = f"{self._module}.{function.name or function.qualified}"
         unusable = None
-        slow = None
         params: list[ParamSpec] = []
         result: ResultSpec = ("void", "void", None, "")
         hold_gil = self._hold_gil(function.name) or self._hold_gil(function.qualified)
         try:
             if len(function.params) > _MOST_PARAMETERS:
                 message = f"it has {len(function.params)} parameters; at most {_MOST_PARAMETERS} can be passed"
-                raise _UnusableError(message)
+                raise UnusableError(message)
             if function.variadic:
                 message = (
                     "it is variadic; say with which types to call it: "
                     f"midflight.function(module, {function.qualified!r}, signature='int f(const char *, int)')"
                 )
-                raise _UnusableError(message)
+                raise UnusableError(message)
             names = stub.parameter_names(function)
             params = [self._param(name, param.type) for name, param in zip(names, function.params, strict=True)]
             result = self._result(function.result)
-            if result[0] == "struct" or any(param[1] == "struct" for param in params):
-                slow = ByValueCall(name, params, result, hold_gil=hold_gil)
-        except _UnusableError as error:
+        except UnusableError as error:
             unusable, params, result = str(error), [], ("void", "void", None, "")
+        call = Call(name, address, params, result, hold_gil, unusable, FunctionInfo(self._interface, function))
+        return self._make(call)
+
+    def _make(self, call: Call) -> Binding:
+        """Return a binding for a call in this process."""
+        slow = None
+        if call.result[0] == "struct" or any(param[1] == "struct" for param in call.params):
+            slow = ByValueCall(call.name, call.params, call.result, hold_gil=call.hold_gil)
         binding = _core.Binding(
-            name,
-            address,
-            params,
-            result,
-            hold_gil=hold_gil,
+            call.name,
+            call.address,
+            call.params,
+            call.result,
+            hold_gil=call.hold_gil,
             slow=slow,
-            unusable=unusable,
-            info=FunctionInfo(self._interface, function),
+            unusable=call.unusable,
+            info=call.info,
         )
         if slow is not None:
             slow.binding = binding
@@ -166,7 +183,8 @@ class Binder:
                 return self._pointer(name, spelled, element, const=False)
             case Record():
                 ctype = self._by_value_class(type_id)
-                return (name, "struct", "r", 0, True, spelled, ctype, "", partial(misfit, ctype))
+                size, classes = ctypes.sizeof(ctype), self._struct_classes(type_id)
+                return (name, "struct", "r", size, True, spelled, ctype, classes, partial(misfit, ctype))
             case other:
                 return (name, self._kind(other), "v", 0, False, spelled, None, "", None)
 
@@ -180,8 +198,11 @@ class Binder:
 
     def _callback(self, signature: TypeId) -> CallbackMaker:
         if signature not in self._callbacks:
-            self._callbacks[signature] = CallbackMaker(self._interface, self.types, signature)
+            self._callbacks[signature] = self._new_callback_maker(signature)
         return self._callbacks[signature]
+
+    def _new_callback_maker(self, signature: TypeId) -> CallbackMaker:
+        return CallbackMaker(self._interface, self.types, signature)
 
     def _item(self, target: TypeId) -> tuple[str, int, Any]:
         """Return the class and the size of what is pointed to (see `_core.pyi`), and its ctypes class."""
@@ -227,8 +248,12 @@ class Binder:
         reason = by_value_obstacle(self._interface, type_id)
         if reason is not None:
             message = f"{self._interface.spell(type_id)} can't be passed by value: {reason}"
-            raise _UnusableError(message)
+            raise UnusableError(message)
         return self.types.of(type_id)
+
+    def _struct_classes(self, type_id: TypeId) -> str:  # noqa: ARG002 - for those who place structs themselves
+        """Say in which registers a struct travels; "" where ctypes knows."""
+        return ""
 
     # ---- results
 
@@ -240,7 +265,8 @@ class Binder:
             case Pointer(target, const):
                 return self._pointer_result(spelled, target, const=const)
             case Record():
-                return ("struct", spelled, self._by_value_class(type_id), "")
+                ctype, classes = self._by_value_class(type_id), self._struct_classes(type_id)
+                return ("struct", spelled, ctype, f"{classes}{ctypes.sizeof(ctype)}" if classes else "")
             case Enum() as enum:
                 return (self._kind(enum), spelled, _members(self.types.enum(type_id)), "")
             case other:
@@ -271,10 +297,10 @@ class Binder:
                 return f"{'int' if signed else 'uint'}{size * 8}"
             case Unsupported(name, _, reason):
                 message = f"its type {name} can't be passed: {reason}"
-                raise _UnusableError(message)
+                raise UnusableError(message)
             case _:
                 message = "it has a parameter or a result of a type that can't be passed"
-                raise _UnusableError(message)
+                raise UnusableError(message)
 
 
 def _members(enum: Any) -> dict[int, Any]:

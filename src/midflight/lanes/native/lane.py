@@ -9,55 +9,49 @@ Guarantees:
 
 from __future__ import annotations
 
-import itertools
+import ctypes
 import logging
-import os
-import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core
-from midflight._directory import plain_stem, private
 from midflight._errors import (
     BadLibraryError,
-    ConstructorError,
     InterfaceError,
     LoadError,
     MidflightError,
-    MissingLibraryError,
-    UnresolvedSymbolError,
 )
 from midflight._lane import Held, bindings_by_slot, function_keys
+from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
 from midflight.lanes.native import neighbours
 from midflight.lanes.native.bindings import Binder
+from midflight.lanes.native.place import Place, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midflight._core import Binding, Image, Table
     from midflight._lane import ExplicitFunction, Wanted
-    from midflight.artifact.interface import TypeId
-    from midflight.lanes.native.neighbours import Neighbour
+    from midflight.artifact.interface import Interface, TypeId
+    from midflight.build import Artifact
 
 _log = logging.getLogger("midflight")
-
-_UNDEFINED = re.compile(r"undefined symbol: (?P<name>[^\s,]+)")
-_MISSING = re.compile(r"(?P<name>[^\s:]+): cannot open shared object file")
 
 
 class NativeLane:
     """Libraries that are mapped into this process."""
 
-    def inspect(self, data: bytes) -> None:
-        """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes."""
-        _core.check(data)
+    name = "here"
+
+    def read_interface(self, artifact: Artifact, data: bytes, declared: Any) -> Interface:
+        """Read the library's debug information, or what was declared instead."""
+        return reader.read_interface(data, sha256=artifact.sha256, declared=declared)
 
     def prepare(self, wanted: Wanted) -> NativeCode:
         """Map the library, run its constructors, and bind its functions."""
         found = neighbours.find(wanted.data, wanted.artifact.origin)
-        place = _Place(wanted, found)
+        place = Place(wanted, found)
         try:
             image = _open_image(wanted, place)
         except BaseException:
@@ -79,10 +73,34 @@ class NativeLane:
         return code
 
 
+class OwnMemory:
+    """Some memory of this process."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self._address = address
+        self._size = size
+
+    def read(self) -> bytes:
+        """Return what is there."""
+        return ctypes.string_at(self._address, self._size)
+
+    def write(self, data: bytes) -> None:
+        """Replace what is there."""
+        ctypes.memmove(self._address, data, self._size)
+
+    def view(self, ctype: Any) -> Any:
+        """Return a ctypes object that is the memory itself."""
+        return ctype.from_address(self._address)
+
+    def text(self) -> bytes | None:
+        """Return the text that a pointer there points to."""
+        return ctypes.c_char_p.from_address(self._address).value
+
+
 class NativeCode:
     """One version's image."""
 
-    def __init__(self, image: Image, table: Table, binder: Binder, explicit: _Explicit, place: _Place) -> None:
+    def __init__(self, image: Image, table: Table, binder: Binder, explicit: _Explicit, place: Place) -> None:
         self.table = table
         self.ctypes = binder.types
         self.path = image.path
@@ -92,13 +110,15 @@ class NativeCode:
         self._explicit = explicit
         self._place = place
 
-    def variable(self, address: int, size: int) -> int:
-        """Return where a variable is in memory.  Raises `BadLibraryError` for one that isn't all inside the image."""
+    failing = None
+
+    def variable(self, address: int, size: int) -> OwnMemory:
+        """Return where a variable is.  Raises `BadLibraryError` for one that isn't all inside the image."""
         place = self._image.base + address
         if not self._image.low <= place <= self._image.high - size:
             what = "the debug information places it outside of the library"
             raise BadLibraryError(what, todo="rebuild the library; its debug information is damaged")
-        return place
+        return OwnMemory(place, size)
 
     def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
         """Convert a number for a variable, by the rules for arguments."""
@@ -134,30 +154,10 @@ def _why_mapped(image: Image) -> Held:
 # ---- opening --------------------------------------------------------------------------------------------------------
 
 
-class _Place:
-    """Where a private copy is put: a file of its own, or memory (``path`` is None)."""
-
-    def __init__(self, wanted: Wanted, found: list[Neighbour]) -> None:
-        stem = plain_stem(f"{wanted.module}.{wanted.label}")
-        self._owner = os.getpid()
-        self._directory = private.new_directory(stem) if found else None
-        if self._directory is not None:
-            self.path: str | None = f"{neighbours.lay_out(self._directory, found)}/{stem}.so"
-        else:
-            self.path = private.new_path(stem)
-        self.memory_name = f"midflight:{stem}-{next(_counter)}"
-
-    def remove(self) -> None:
-        """Remove what is around the copy; the copy itself belongs to the image.  A fork's child has no part in it."""
-        if self._directory is not None and self._owner == os.getpid():
-            shutil.rmtree(self._directory, ignore_errors=True)
-
-
-_counter = itertools.count(1)
 _CANT_MAP = "failed to map segment"
 
 
-def _open_image(wanted: Wanted, place: _Place) -> Image:
+def _open_image(wanted: Wanted, place: Place) -> Image:
     """Map a private copy in a file; in memory, where there is no directory, no room in it, or no code allowed there."""
     try:
         if place.path is None:
@@ -172,13 +172,13 @@ def _open_image(wanted: Wanted, place: _Place) -> Image:
                 raise
         return _map(wanted, place, None)
     except LoadError as error:
-        raise _explain(error, str(place.path), wanted.source) from None
+        raise explain(error, str(place.path), wanted.source) from None
     except MidflightError as error:
         error.subject = wanted.source
         raise
 
 
-def _map(wanted: Wanted, place: _Place, path: str | None) -> Image:
+def _map(wanted: Wanted, place: Place, path: str | None) -> Image:
     return _core.Image(wanted.data, place.memory_name, path, lazy=wanted.lazy)
 
 
@@ -187,23 +187,6 @@ def _stale(wanted: Wanted, file: Path) -> str:
         f"{file} has changed, but another library of its name is loaded already, and {Path(wanted.source).name} uses"
         " that one: give the changed library a new name, or swap again when nothing uses the old one any more"
     )
-
-
-def _explain(error: LoadError, path: str, source: str) -> LoadError:
-    """Turn the loader's words into the error for their kind, naming the user's file, not our copy."""
-    if isinstance(error, ConstructorError):
-        error.subject = source
-        error.todo = "mend the constructor of the static object or the function marked as constructor that raised it"
-        return error
-    words = re.sub(r"(/proc/self[/.]*/fd/\d+|" + re.escape(path) + ")", Path(source).name, error.what)
-    undefined, missing = _UNDEFINED.search(words), _MISSING.search(words)
-    if undefined is not None:
-        todo = f"link the library with what defines {undefined['name']} (flags=), or define it"
-        return UnresolvedSymbolError(f"the loader says: {words}", subject=source, todo=todo)
-    if missing is not None:
-        todo = f"install {missing['name']}, or add its directory to LD_LIBRARY_PATH or to the library's run path"
-        return MissingLibraryError(f"the loader says: {words}", subject=source, todo=todo)
-    return LoadError(f"the loader says: {words}", subject=source)
 
 
 # ---- binding --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,257 @@
+/* The worker program: loads one library and runs calls of it for its host, until the host says that it is over or is
+ * gone.
+ *
+ * It ends with the host, however that ends: it holds a pidfd of it, which no other process can be mistaken for.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+/* What the host wants, as words "name=value" after the program's name. */
+typedef struct wishes {
+    const char *path, *name; /* of the private copy */
+    bool lazy, sandbox;
+    long long memory, cpu, files; /* -1: no limit */
+} wishes;
+
+static const char *
+value_of(const char *word, const char *name)
+{
+    size_t size = strlen(name);
+    return strncmp(word, name, size) == 0 && word[size] == '=' ? word + size + 1 : NULL;
+}
+
+static wishes
+read_wishes(int count, char **words)
+{
+    wishes all = {.name = "midflight", .memory = -1, .cpu = -1, .files = -1};
+    const struct {
+        const char *name;
+        long long *where;
+    } numbers[] = {{"memory", &all.memory}, {"cpu", &all.cpu}, {"files", &all.files}};
+    for (int i = 1; i < count; i++) {
+        const char *value;
+        all.path = (value = value_of(words[i], "path")) != NULL ? value : all.path;
+        all.name = (value = value_of(words[i], "name")) != NULL ? value : all.name;
+        all.lazy |= strcmp(words[i], "lazy") == 0;
+        all.sandbox |= strcmp(words[i], "sandbox") == 0;
+        for (size_t j = 0; j < sizeof numbers / sizeof *numbers; j++) {
+            if ((value = value_of(words[i], numbers[j].name)) != NULL) {
+                *numbers[j].where = atoll(value);
+            }
+        }
+    }
+    return all;
+}
+
+/* ---- start --------------------------------------------------------------------------------------------------------- */
+
+static bool
+map_channel(void)
+{
+    struct stat facts;
+    mf_channel first;
+    if (fstat(MF_FD_CHANNEL, &facts) != 0 || pread(MF_FD_CHANNEL, &first, sizeof first, 0) != (ssize_t)sizeof first ||
+        first.magic != MF_CHANNEL_MAGIC || first.version != MF_CHANNEL_VERSION) {
+        return false;
+    }
+    void *memory = mmap((void *)(uintptr_t)first.base, (size_t)facts.st_size, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, MF_FD_CHANNEL, 0);
+    channel = memory;
+    return memory != MAP_FAILED;
+}
+
+static _Noreturn void
+fail(mf_failure_kind kind, const char *text)
+{
+    snprintf(channel->failure_text, sizeof channel->failure_text, "%s", text);
+    channel->failure_kind = kind;
+    atomic_store(&channel->ready, MF_FAILED);
+    mf_wake(&channel->ready);
+    _exit(1);
+}
+
+static void
+limit(int what, long long soft, long long hard)
+{
+    struct rlimit both = {(rlim_t)soft, (rlim_t)hard};
+    if (setrlimit(what, &both) != 0) {
+        char text[128];
+        snprintf(text, sizeof text, "a limit of %lld can't be set: %s", soft, strerror(errno));
+        fail(MF_SYSTEM, text);
+    }
+}
+
+/* RLIMIT_DATA counts what is written to and isn't shared: not the channel, whose arenas are mostly address space. */
+static long long
+data_size(void)
+{
+    long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%*s %*s %*s %*s %*s %lld", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(file);
+    }
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+static void
+set_limits(const wishes *all)
+{
+    if (all->memory >= 0) {
+        long long most = data_size() + all->memory;
+        limit(RLIMIT_DATA, most, most);
+    }
+    if (all->cpu >= 0) {
+        limit(RLIMIT_CPU, all->cpu, all->cpu + 1);
+    }
+    if (all->files >= 0) {
+        limit(RLIMIT_NOFILE, all->files, all->files);
+    }
+}
+
+static void
+load(const wishes *all)
+{
+    struct stat facts;
+    void *bytes = MAP_FAILED;
+    if (fstat(MF_FD_LIBRARY, &facts) == 0 && facts.st_size > 0) {
+        bytes = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, MF_FD_LIBRARY, 0);
+    }
+    if (bytes == MAP_FAILED) {
+        fail(MF_SYSTEM, "the worker can't read the library");
+    }
+    mf_failure failure;
+    mf_exception_text thrown = {{0}, {0}};
+    mf_image_options options = {all->path, all->name, all->lazy, all->sandbox ? sandbox_enter : NULL};
+    image = mf_image_open(&options, bytes, (size_t)facts.st_size, &failure, &thrown);
+    munmap(bytes, (size_t)facts.st_size);
+    close(MF_FD_LIBRARY);
+    if (image == NULL) {
+        memcpy(channel->thrown_type, thrown.type_name, sizeof channel->thrown_type);
+        memcpy(channel->thrown_what, thrown.what, sizeof channel->thrown_what);
+        fail(failure.kind, failure.text);
+    }
+}
+
+static void
+report(void)
+{
+    mf_image_facts facts;
+    mf_image_get_facts(image, &facts);
+    channel->image_base = facts.base;
+    channel->image_low = facts.low;
+    channel->image_high = facts.high;
+    channel->thunks = (uint64_t)(uintptr_t)mf_thunks;
+    channel->thunk_size = thunk_size();
+    atomic_store(&channel->ready, MF_READY);
+    mf_wake(&channel->ready);
+}
+
+/* ---- control ------------------------------------------------------------------------------------------------------- */
+
+/* The library's destructors run, unless a thread of its own is still at work: then nothing can be pulled from under it. */
+static _Noreturn void
+end(void)
+{
+    char why[256];
+    if (!mf_image_is_held(image, why, sizeof why)) {
+        mf_image_close(image);
+    }
+    fflush(NULL);
+    _exit(0);
+}
+
+static void
+map_block(mf_control control, int descriptor)
+{
+    void *memory = MAP_FAILED;
+    if (descriptor >= 0) {
+        memory = mmap((void *)(uintptr_t)control.a, control.b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+                      descriptor, 0);
+        close(descriptor);
+    }
+    control.a = memory == MAP_FAILED;
+    send(MF_FD_CONTROL, &control, sizeof control, MSG_NOSIGNAL);
+}
+
+/* Receives one message and what came with it; false: the host has closed its end. */
+static bool
+receive(mf_control *control, int *descriptor)
+{
+    struct iovec part = {control, sizeof *control};
+    union {
+        char room[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } ancillary;
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.room, .msg_controllen = sizeof ancillary.room};
+    ssize_t size = recvmsg(MF_FD_CONTROL, &message, MSG_CMSG_CLOEXEC);
+    *descriptor = -1;
+    const struct cmsghdr *header = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
+    }
+    return size == (ssize_t)sizeof *control || (size < 0 && errno == EINTR);
+}
+
+static _Noreturn void
+obey(void)
+{
+    struct pollfd watched[] = {{.fd = MF_FD_CONTROL, .events = POLLIN}, {.fd = MF_FD_HOST, .events = POLLIN}};
+    for (;;) {
+        mf_control control = {0};
+        int descriptor;
+        if (poll(watched, 2, -1) < 0) {
+            continue;
+        }
+        if ((watched[1].revents & POLLIN) != 0) {
+            _exit(0); /* the host is gone */
+        }
+        if (watched[0].revents == 0) {
+            continue;
+        }
+        if (!receive(&control, &descriptor)) {
+            _exit(0);
+        }
+        switch (control.kind) {
+        case MF_END: end();
+        case MF_MAP: map_block(control, descriptor); break;
+        case MF_UNMAP: munmap((void *)(uintptr_t)control.a, control.b); break;
+        default: break;
+        }
+    }
+}
+
+int
+main(int count, char **words)
+{
+    wishes all = read_wishes(count, words);
+    if (!map_channel()) {
+        fprintf(stderr, "This program is started by midflight, not by hand.\n");
+        return 2;
+    }
+    prctl(PR_SET_NAME, all.name);
+    crash_watch();
+    crash_watch_thread();
+    set_limits(&all);
+    load(&all);
+    if (!serve_all()) {
+        fail(MF_SYSTEM, "no room for the worker's threads");
+    }
+    report();
+    obey();
+}

@@ -1,0 +1,70 @@
+"""Where a version's private copy lies, and what the loader says when it refuses it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midflight._directory import plain_stem, private
+from midflight._errors import ConstructorError, LoadError, MissingLibraryError, UnresolvedSymbolError
+from midflight.lanes.native import neighbours
+
+if TYPE_CHECKING:
+    from midflight._lane import Wanted
+    from midflight.lanes.native.neighbours import Neighbour
+
+_UNDEFINED = re.compile(r"undefined symbol: (?P<name>[^\s,]+)")
+_MISSING = re.compile(r"(?P<name>[^\s:]+): cannot open shared object file")
+_counter = itertools.count(1)
+
+
+class Place:
+    """Where a private copy is put: a file of its own, or memory (``path`` is None)."""
+
+    def __init__(self, wanted: Wanted, found: list[Neighbour]) -> None:
+        stem = plain_stem(f"{wanted.module}.{wanted.label}")
+        self._owner = os.getpid()
+        self._directory = private.new_directory(stem) if found else None
+        if self._directory is not None:
+            self.path: str | None = f"{neighbours.lay_out(self._directory, found)}/{stem}.so"
+        else:
+            self.path = private.new_path(stem)
+        self.memory_name = f"midflight:{stem}-{next(_counter)}"
+
+    def remove(self) -> None:
+        """Remove what is around the copy; the copy itself belongs to the image.  A fork's child has no part in it."""
+        if self._directory is not None and self._owner == os.getpid():
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove the copy, which another process has made."""
+        if self.path is not None and self._owner == os.getpid():
+            with contextlib.suppress(OSError):
+                Path(self.path).unlink()
+
+    def remove_all(self) -> None:
+        """Remove everything."""
+        self.clear()
+        self.remove()
+
+
+def explain(error: LoadError, path: str, source: str) -> LoadError:
+    """Turn the loader's words into the error for their kind, naming the user's file, not our copy."""
+    if isinstance(error, ConstructorError):
+        error.subject = source
+        error.todo = "mend the constructor of the static object or the function marked as constructor that raised it"
+        return error
+    words = re.sub(r"(/proc/self[/.]*/fd/\d+|" + re.escape(path) + ")", Path(source).name, error.what)
+    undefined, missing = _UNDEFINED.search(words), _MISSING.search(words)
+    if undefined is not None:
+        todo = f"link the library with what defines {undefined['name']} (flags=), or define it"
+        return UnresolvedSymbolError(f"the loader says: {words}", subject=source, todo=todo)
+    if missing is not None:
+        todo = f"install {missing['name']}, or add its directory to LD_LIBRARY_PATH or to the library's run path"
+        return MissingLibraryError(f"the loader says: {words}", subject=source, todo=todo)
+    return LoadError(f"the loader says: {words}", subject=source)

@@ -1,0 +1,78 @@
+"""Where a worker has crashed: from addresses to functions, files and lines.
+
+The line numbers are read by pyelftools, which is slow and thorough: it is imported only when something has crashed.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midflight._core import Link
+
+_MOST_FRAMES = 32
+
+
+def backtrace(link: Link, data: bytes) -> tuple[str, ...]:
+    """Return the frames of a crash that lie in the library, innermost first: ``function (file:line)``."""
+    crash = link.crash
+    if crash is None:
+        return ()
+    base, low, high = link.image
+    inside = [address - base for address in crash[3] if low <= address < high]
+    if not inside:
+        return ()
+    try:
+        return tuple(_Reader(data).describe(inside))
+    except Exception:  # noqa: BLE001 - damaged debug information must not hide the crash
+        return tuple(f"{address:#x}" for address in inside)
+
+
+class _Reader:
+    """Reads a library's symbols and line numbers."""
+
+    def __init__(self, data: bytes) -> None:
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - see above
+
+        self._elf = ELFFile(io.BytesIO(data))
+        self._dwarf: Any = self._elf.get_dwarf_info() if self._elf.has_dwarf_info() else None
+
+    def describe(self, addresses: list[int]) -> Iterator[str]:
+        """Describe link-time addresses.  All but the first are where a call returns to."""
+        for index, address in enumerate(addresses[:_MOST_FRAMES]):
+            place = address if index == 0 else address - 1
+            name, line = self._function(place), self._line(place)
+            yield f"{name or hex(address)} ({line})" if line else name or hex(address)
+
+    def _function(self, address: int) -> str:
+        for section in (".symtab", ".dynsym"):
+            table: Any = self._elf.get_section_by_name(section)
+            for symbol in table.iter_symbols() if table is not None else ():
+                start = symbol["st_value"]
+                if symbol["st_info"]["type"] == "STT_FUNC" and start <= address < start + max(1, symbol["st_size"]):
+                    return str(symbol.name)
+        return ""
+
+    def _line(self, address: int) -> str:
+        for unit in self._dwarf.iter_CUs() if self._dwarf is not None else ():
+            program: Any = self._dwarf.line_program_for_CU(unit)
+            if program is None:
+                continue
+            before: Any = None
+            for entry in program.get_entries():
+                state = entry.state
+                if state is None:
+                    continue
+                if before is not None and not before.end_sequence and before.address <= address < state.address:
+                    return f"{_file(program, before.file)}:{before.line}"
+                before = state
+        return ""
+
+
+def _file(program: Any, number: int) -> str:
+    index = number if program.header.version >= 5 else number - 1  # noqa: PLR2004 - DWARF 5 counts from 0
+    return PurePath(program["file_entry"][index].name.decode("utf-8", "replace")).name

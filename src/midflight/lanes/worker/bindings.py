@@ -1,0 +1,184 @@
+"""Calls into a worker: as in this process, but for structs by value and for callbacks."""
+
+from __future__ import annotations
+
+import platform
+import struct
+import threading
+from typing import TYPE_CHECKING, Any
+
+from midflight import _core
+from midflight._errors import WorkerError
+from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar
+from midflight.artifact.layout import size_of
+from midflight.lanes.native.bindings import Binder, UnusableError
+from midflight.lanes.native.callbacks import CallbackMaker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midflight._core import Binding, Link, Table
+    from midflight.artifact.ctypes_types import CTypes
+    from midflight.artifact.interface import Interface, TypeId
+    from midflight.lanes.native.bindings import Call
+    from midflight.lanes.worker.process import Process
+
+_DESCRIBE = 8
+_MOST_CALLBACKS = 1024
+_INTEGER, _DOUBLE, _TEXT, _ITEM, _CONST_ITEM = range(5)
+_LARGEST_IN_REGISTERS = 16
+
+
+class Callbacks:
+    """The functions of this process that a worker may call, by number.  Safe from any thread."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._mutex = threading.Lock()
+        self._numbers: dict[tuple[int, bytes], int] = {}
+        self._serving: Link | None = None
+
+    def address(self, function: int, params: bytes) -> int:
+        """Return the function pointer in the worker that stands for one here (an address)."""
+        link = self._process.link
+        with self._mutex:
+            number = self._numbers.get((function, params))
+            if number is None:
+                number = len(self._numbers)
+                if number == _MOST_CALLBACKS:
+                    what = f"{_MOST_CALLBACKS} different callbacks have been given to this version"
+                    raise WorkerError(what, subject=self._process.name, todo="pass the same callable again and again")
+                self._process.worker.set_callback(number, function, params)
+                self._numbers[function, params] = number
+                _describe(link, number, params)
+            if self._serving is not link:
+                self._serving = link
+                _serve(link, self._process.worker)
+        start, size = link.thunks
+        return start + number * size
+
+    def describe_all(self, link: Link) -> None:
+        """Tell a fresh worker about all."""
+        with self._mutex:
+            for (_, params), number in self._numbers.items():
+                _describe(link, number, params)
+
+
+def _describe(link: Link, number: int, params: bytes) -> None:
+    link.send(_DESCRIBE, number, params)
+
+
+def _serve(link: Link, worker: _core.Worker) -> None:
+    """Run callbacks of the library's own threads, until the worker is gone."""
+
+    def run() -> None:
+        while link.serve(worker):
+            pass
+
+    threading.Thread(target=run, name="midflight-callbacks", daemon=True).start()
+
+
+class WorkerCallbackMaker(CallbackMaker):
+    """Makes function pointers that a worker can call."""
+
+    def __init__(self, interface: Interface, types: CTypes, signature: TypeId, callbacks: Callbacks) -> None:
+        super().__init__(interface, types, signature)
+        self._callbacks = callbacks
+        self._params = b"".join(struct.pack("=II", *self._describe(param)) for param in self._signature.params)
+
+    def __call__(self, value: object) -> int | None:
+        """Return the address in the worker of a function pointer for ``value``; None if it can't be called."""
+        address = super().__call__(value)
+        return self._callbacks.address(address, self._params) if address else address
+
+    def _describe(self, param: TypeId) -> tuple[int, int]:
+        match self._interface.strip(param):
+            case Scalar(_, "float", _):
+                return _DOUBLE, 0
+            case Pointer(target, const):
+                return self._describe_pointer(target, const=const)
+            case _:
+                return _INTEGER, 0
+
+    def _describe_pointer(self, target: TypeId, *, const: bool) -> tuple[int, int]:
+        found = self._interface.strip(target)
+        if isinstance(found, Scalar) and found.kind == "char" and const:
+            return _TEXT, 0
+        size = size_of(self._interface.types, target) if isinstance(found, (Scalar, Record, Array, Enum)) else None
+        return (_CONST_ITEM if const else _ITEM, size) if size else (_INTEGER, 0)
+
+
+class WorkerBinder(Binder):
+    """Makes the bindings of a version that runs in a worker."""
+
+    def __init__(
+        self,
+        module: str,
+        interface: Interface,
+        types: CTypes,
+        process: Process,
+        callbacks: Callbacks,
+    ) -> None:
+        super().__init__(module, interface, types, hold_gil=_never)
+        self._process = process
+        self._worker_callbacks = callbacks
+
+    def _make(self, call: Call) -> Binding:
+        return _core.Binding(
+            call.name,
+            call.address,
+            call.params,
+            call.result,
+            unusable=call.unusable,
+            info=call.info,
+            worker=self._process.worker,
+        )
+
+    def from_native(self, table: Table, type_id: TypeId, value: int) -> Any:
+        """Convert an integer or an address in the worker as a function's result of that type would be."""
+        binding = _core.Binding(self._module, 0, [], self._result(type_id), worker=self._process.worker)
+        return binding.result_from(table, value)
+
+    def _new_callback_maker(self, signature: TypeId) -> CallbackMaker:
+        return WorkerCallbackMaker(self._interface, self.types, signature, self._worker_callbacks)
+
+    def _struct_classes(self, type_id: TypeId) -> str:
+        if platform.machine() != "x86_64":
+            message = "structs by value go to a worker on x86-64 only"
+            raise UnusableError(message)
+        return classify(self._interface, type_id)
+
+
+def _never(_name: str) -> bool:
+    return False
+
+
+def classify(interface: Interface, type_id: TypeId) -> str:
+    """Say in which registers each eightbyte of a struct travels: I(nteger) or D(ouble); "M": the struct is in memory.
+
+    System V ABI, AMD64 supplement, 3.2.3, for structs without bit-fields, unions and misplaced members.
+    """
+    size = size_of(interface.types, type_id) or 0
+    if size > _LARGEST_IN_REGISTERS:
+        return "M"
+    classes = ["D"] * ((size + 7) // 8)
+    for offset, scalar in _scalars(interface, type_id, 0):
+        if not (isinstance(scalar, Scalar) and scalar.kind == "float"):
+            classes[offset // 8] = "I"
+    return "".join(classes)
+
+
+def _scalars(interface: Interface, type_id: TypeId, offset: int) -> Iterator[tuple[int, object]]:
+    match interface.strip(type_id):
+        case Record() as record:
+            for field in record.fields:
+                yield from _scalars(interface, field.type, offset + field.offset)
+        case Array(element, count):
+            size = size_of(interface.types, element) or 0
+            for index in range(count or 0):
+                yield from _scalars(interface, element, offset + index * size)
+        case other:
+            yield offset, other
+
+
+__all__ = ["Callbacks", "WorkerBinder", "classify"]

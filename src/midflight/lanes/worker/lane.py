@@ -1,0 +1,218 @@
+"""Loads a version's library in a process of its own.
+
+Guarantees:
+- `prepare` has no effect on this process; when it raises, the worker is gone and its file removed.
+- `retire` ends the process: that is the unload, and it can't be refused.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, Any
+
+from midflight import _core
+from midflight._errors import BadLibraryError, InterfaceError, LoadError, MidflightError
+from midflight._lane import Held, bindings_by_slot, function_keys
+from midflight.artifact import reader
+from midflight.artifact.ctypes_types import CTypes
+from midflight.lanes.native import neighbours
+from midflight.lanes.native.place import Place, explain
+from midflight.lanes.worker.backtrace import backtrace
+from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
+from midflight.lanes.worker.process import Process, Program, installed_program
+
+if TYPE_CHECKING:
+    from midflight._core import Binding, Link
+    from midflight._lane import ExplicitFunction, Wanted
+    from midflight.artifact.interface import Interface, TypeId
+    from midflight.build import Artifact
+    from midflight.lanes import LaneOptions
+
+_SYMBOLS, _PEEK, _POKE, _TEXT = 4, 5, 6, 7
+
+
+class WorkerLane:
+    """Libraries that run in processes of their own."""
+
+    name = "worker"
+
+    def __init__(self, options: LaneOptions) -> None:
+        self._options = options
+
+    def read_interface(self, artifact: Artifact, data: bytes, declared: Any) -> Interface:
+        """Read the library's debug information, or what was declared instead."""
+        return reader.read_interface(data, sha256=artifact.sha256, declared=declared)
+
+    def prepare(self, wanted: Wanted) -> WorkerCode:
+        """Start a worker, let it load the library, and bind its functions."""
+        found = neighbours.find(wanted.data, wanted.artifact.origin)
+        place = Place(wanted, found)
+        try:
+            process = self._start(wanted, place)
+        except BaseException as error:
+            place.remove_all()
+            if isinstance(error, LoadError):
+                raise explain(error, str(place.path), wanted.source) from None
+            if isinstance(error, MidflightError):
+                error.subject = wanted.source
+            raise
+        try:
+            return WorkerCode(wanted, process, place)
+        except BaseException:
+            process.end()
+            place.remove_all()
+            raise
+
+    def _start(self, wanted: Wanted, place: Place) -> Process:
+        library = os.memfd_create(f"midflight:{wanted.module}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with open(library, "wb", closefd=False) as file:
+            file.write(wanted.data)
+        program = Program(
+            installed_program(),
+            tuple(self._words(wanted, place)),
+            library=library,
+            slots=self._options.workers,
+            callback_slots=1,
+            shared=True,
+        )
+        data = wanted.data
+        return Process(
+            f"{wanted.module} {wanted.label}",
+            program,
+            call_timeout=self._options.limits.call,
+            backtrace=lambda link: backtrace(link, data),
+            clean_up=place.clear,
+        )
+
+    def _words(self, wanted: Wanted, place: Place) -> list[bytes]:
+        """Arguments of the worker program: see native/worker/main.c."""
+        limits = self._options.limits
+        words = [f"midflight-worker {wanted.module} {wanted.label}", f"name={wanted.module}"]
+        words += [f"path={place.path}"] if place.path is not None else []
+        words += ["lazy"] if wanted.lazy else []
+        words += ["sandbox"] if self._options.sandbox else []
+        for name, value in (("memory", limits.memory), ("cpu", limits.cpu), ("files", limits.files)):
+            words += [f"{name}={max(1, round(value))}"] if value is not None else []
+        return [os.fsencode(word.replace("\0", "")) for word in words]
+
+
+class WorkerCode:
+    """One version, in its process."""
+
+    def __init__(self, wanted: Wanted, process: Process, place: Place) -> None:
+        self._wanted_module = wanted.module
+        self._process = process
+        self._place = place
+        self._callbacks = Callbacks(process)
+        process.prepare = self._callbacks.describe_all
+        self.ctypes = CTypes(wanted.interface)
+        self.path = f"process {process.link.pid}"
+        self.warnings: tuple[str, ...] = ()
+        self._interface = wanted.interface
+        self._addresses = self._find(wanted)
+        self.binder = self._new_binder(wanted.interface, self.ctypes)
+        self.table = self._bind(wanted)
+
+    # ---- binding
+
+    def _new_binder(self, interface: Interface, types: CTypes) -> WorkerBinder:
+        return WorkerBinder(self._wanted_module, interface, types, self._process, self._callbacks)
+
+    def _find(self, wanted: Wanted) -> dict[str, int]:
+        """Return the link-time addresses of all functions, by qualified name."""
+        functions = wanted.interface.functions
+        names = b"".join(function.symbol.encode() + b"\0" for function in functions)
+        answer = self._process.request(_SYMBOLS, 0, names) if names else b""
+        base = self._process.link.image[0]
+        found: dict[str, int] = {}
+        for function, (address,) in zip(functions, struct.iter_unpack("=Q", answer), strict=True):
+            if not address:
+                what = f"{function.symbol} is declared, but the library doesn't export it"
+                raise InterfaceError(what, subject=wanted.source, todo="correct interface=, or export the function")
+            found[function.qualified] = address - base
+        return found
+
+    def _bind(self, wanted: Wanted) -> _core.Table:
+        made: dict[str, Binding] = {}
+        for function in wanted.interface.functions:
+            binding = self.binder.bind(function, self._addresses[function.qualified])
+            for key in function_keys(function):
+                made[key] = binding
+        table = _core.Table(wanted.label, bindings_by_slot(wanted.slots, made))
+        for key, one in wanted.explicit.items():
+            self._put(table, wanted.slots[key], one)
+        return table
+
+    def add_explicit(self, slot: int, wanted: ExplicitFunction) -> None:
+        """Fill a slot with a function under a signature of the user's."""
+        self._put(self.table, slot, wanted)
+
+    def _put(self, table: _core.Table, slot: int, wanted: ExplicitFunction) -> None:
+        address = self._addresses.get(wanted.symbol_of)
+        if address is not None:
+            table.put(slot, self._new_binder(wanted.interface, CTypes(wanted.interface)).bind(wanted.function, address))
+
+    # ---- variables
+
+    def variable(self, address: int, size: int) -> WorkerMemory:
+        """Return where a variable is.  Raises `BadLibraryError` for one that isn't all inside the image."""
+        base, low, high = self._process.link.image
+        if not low <= base + address <= high - size:
+            what = "the debug information places it outside of the library"
+            raise BadLibraryError(what, todo="rebuild the library; its debug information is damaged")
+        return WorkerMemory(self._process, address, size)
+
+    def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
+        """Convert a number for a variable, by the rules for arguments."""
+        return self.binder.to_native(name, type_id, value)
+
+    def from_native(self, type_id: TypeId, value: int) -> Any:
+        """Convert an integer or an address that a variable holds, by the rules for results."""
+        return self.binder.from_native(self.table, type_id, value)
+
+    # ---- the end
+
+    @property
+    def failing(self) -> Any:
+        """See `midflight._lane.Code`."""
+        return self._process.failing
+
+    @failing.setter
+    def failing(self, call: Any) -> None:
+        self._process.failing = call
+
+    def retire(self) -> Held | None:
+        """End the process."""
+        self._process.end()
+        self._place.remove_all()
+        return None
+
+
+class WorkerMemory:
+    """Some memory of the library's in the worker, by its link-time address."""
+
+    def __init__(self, process: Process, address: int, size: int) -> None:
+        self._process = process
+        self._address = address
+        self._size = size
+
+    def _at(self, link: Link) -> int:
+        return link.image[0] + self._address
+
+    def read(self) -> bytes:
+        """Return what is there."""
+        return self._process.request(_PEEK, self._at(self._process.link), wanted=self._size)
+
+    def write(self, data: bytes) -> None:
+        """Replace what is there."""
+        self._process.request(_POKE, self._at(self._process.link), data)
+
+    def view(self, ctype: Any) -> Any:
+        """Return a copy of what is there."""
+        return ctype.from_buffer_copy(self.read())
+
+    def text(self) -> bytes | None:
+        """Return the text that a pointer there points to."""
+        address = int.from_bytes(self.read(), "little")
+        return self._process.request(_TEXT, address) if address else None
