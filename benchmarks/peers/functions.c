@@ -15,3 +15,10 @@ total(double *values, long count)
     }
     return sum;
 }
+
+/* Looks at one item: what a call costs is bringing the array over. */
+double
+first(const double *values)
+{
+    return values[0];
+}

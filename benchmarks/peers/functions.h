@@ -8,6 +8,7 @@ extern "C" {
 
 int add(int a, int b);
 double total(double *values, long count);
+double first(const double *values);
 
 #ifdef __cplusplus
 }

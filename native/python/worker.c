@@ -559,7 +559,7 @@ worker_dealloc(PyObject *object)
 
 static PyMemberDef members[] = {
     {"link", T_OBJECT, offsetof(Worker, link), 0, "The process that serves now, or None."},
-    {"keeper", T_OBJECT, offsetof(Worker, keeper), READONLY, "Asked about calls that didn't come back."},
+    {"keeper", T_OBJECT, offsetof(Worker, keeper), 0, "Asked about calls that didn't come back."},
     {"timeout", T_DOUBLE, offsetof(Worker, timeout), READONLY, "Seconds for a call; 0: no limit."},
     {NULL},
 };

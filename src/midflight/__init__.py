@@ -12,7 +12,9 @@ from midflight._errors import (
     ArgumentTypeError,
     BadLibraryError,
     BuildError,
+    CallTimeoutError,
     CompilerNotFoundError,
+    ConnectionLostError,
     ConstructorError,
     Diagnostic,
     IncompatibleError,
@@ -23,23 +25,30 @@ from midflight._errors import (
     MissingLibraryError,
     MissingVariableError,
     NativeExceptionError,
+    ProtocolError,
+    RemoteError,
     SourceError,
     SourceNotFoundError,
     SwapError,
     SwapInsideError,
+    TokenError,
     TriggerError,
     UnloadedError,
     UnresolvedSymbolError,
     UnsupportedFunctionError,
     UnsupportedPlatformError,
+    WorkerCrashedError,
+    WorkerError,
     WrongMachineError,
 )
 from midflight._events import Loaded, Refused, Swapped, subscribe
 from midflight._load import load, unload
 from midflight._pin import pin
+from midflight._shared import shared_array
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
 from midflight._variables import Variables
 from midflight._version import Report, Version
+from midflight.lanes import Limits
 from midflight.triggers.signals import on_signal
 from midflight.triggers.timer import every
 from midflight.triggers.trigger import Trigger
@@ -50,12 +59,15 @@ __all__ = [
     "ArgumentTypeError",
     "BadLibraryError",
     "BuildError",
+    "CallTimeoutError",
     "CompilerNotFoundError",
+    "ConnectionLostError",
     "ConstructorError",
     "Diagnostic",
     "Function",
     "IncompatibleError",
     "InterfaceError",
+    "Limits",
     "LoadError",
     "Loaded",
     "MidflightError",
@@ -64,13 +76,16 @@ __all__ = [
     "MissingVariableError",
     "NativeExceptionError",
     "Pointer",
+    "ProtocolError",
     "Refused",
+    "RemoteError",
     "Report",
     "SourceError",
     "SourceNotFoundError",
     "SwapError",
     "SwapInsideError",
     "Swapped",
+    "TokenError",
     "Transaction",
     "Trigger",
     "TriggerError",
@@ -81,6 +96,8 @@ __all__ = [
     "Variables",
     "Version",
     "Watcher",
+    "WorkerCrashedError",
+    "WorkerError",
     "WrongMachineError",
     "aswap",
     "every",
@@ -89,6 +106,7 @@ __all__ = [
     "on_signal",
     "pin",
     "rollback",
+    "shared_array",
     "subscribe",
     "swap",
     "transaction",

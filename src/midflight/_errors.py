@@ -196,8 +196,8 @@ class WorkerError(MidflightError):
 class WorkerCrashedError(WorkerError):
     """The process that a version runs in has died during a call, or before it was ready.
 
-    ``signal``: its number, 0 if it exited; ``address``: the one of a fault, or None; ``backtrace``: functions, innermost
-    first, as "function (file:line)"; ``text``: what the language's runtime wrote about it, "" if nothing.
+    ``signal``: its number, 0 if it exited; ``address``: the one of a fault, or None; ``backtrace``: functions,
+    innermost first, as "function (file:line)"; ``text``: what the language's runtime wrote about it, "" if nothing.
     """
 
     def __init__(

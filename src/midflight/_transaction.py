@@ -11,10 +11,14 @@ resolve → inspect → load → **switch** → drain → retire.  Guarantees:
 
 from __future__ import annotations
 
+import logging
 import queue
+import threading
 import time
+import weakref
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from midflight import _core, _retire, lanes
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from midflight._lane import Code, Lane
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
+
+
+_log = logging.getLogger("midflight")
 
 
 @dataclass(slots=True)
@@ -144,7 +151,9 @@ def prepare(
     if reason:
         code.warnings = (*code.warnings, f"version {number} runs in a process of its own: {reason}")
     version = Version(number, artifact.sha256, display, "current", path=code.path, lane=lane.name)
-    return Generation(version, artifact, interface, code)
+    generation = Generation(version, artifact, interface, code)
+    code.failing = partial(_fall_back_later, weakref.ref(control), weakref.ref(generation))
+    return generation
 
 
 def _alike(interface: Interface, old: Generation | None) -> Code | None:
@@ -152,6 +161,26 @@ def _alike(interface: Interface, old: Generation | None) -> Code | None:
     if old is None or old.code is None or old.interface.types != interface.types:
         return None
     return old.code
+
+
+# ---- a version that crashes again and again ------------------------------------------------------------------------
+
+
+def _fall_back_later(control: weakref.ref[Control], generation: weakref.ref[Generation]) -> None:
+    """Go back in the background: a call that has just crashed is no place to wait for a swap."""
+    threading.Thread(target=_fall_back, args=(control, generation), name="midflight-fall-back", daemon=True).start()
+
+
+def _fall_back(find: weakref.ref[Control], failed: weakref.ref[Generation]) -> None:
+    control, generation = find(), failed()
+    if control is None or generation is None or control.current is not generation or not control.past:
+        return
+    try:
+        report = run([Request(control, control.source, "any", back=True)])[0]
+    except MidflightError as error:
+        _log.error("%s crashes again and again, and the version before can't take over: %s", control.name, error)
+    else:
+        _log.warning("%s: version %d crashes again and again: %s", control.name, generation.version.number, report)
 
 
 # ---- the queue ------------------------------------------------------------------------------------------------------

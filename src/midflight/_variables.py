@@ -141,7 +141,7 @@ def _read(place: _Place) -> Any:
             raise UnsupportedFunctionError(what, subject=place.subject)
         case Pointer(target, _):
             return _read_pointer(place, target)
-        case Enum() | Scalar(_, "int" | "uint" | "bool" | "char") as found:
+        case Enum() | Scalar(_, "int" | "uint" | "bool" | "char"):
             return code.from_native(variable.type, int.from_bytes(place.memory.read(), "little"))
         case Scalar():
             return place.memory.view(code.ctypes.of(variable.type)).value

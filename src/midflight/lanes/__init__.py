@@ -66,12 +66,12 @@ def choose(options: LaneOptions, data: bytes) -> tuple[Lane, str]:
 
     Raises `BadLibraryError` or `WrongMachineError` for what can't be loaded at all.
     """
-    # The lanes but the usual one are imported when they are first needed.
+    unloadable = _core.check(data)
+    if options.lane == "here" or (unloadable and options.lane is None):
+        return _HERE, ""
+    # Imported when it is first needed.
     from midflight.lanes.worker import WorkerLane  # noqa: PLC0415
 
-    unloadable = _core.check(data)
     if options.lane == "worker":
         return WorkerLane(options), ""
-    if unloadable or options.lane == "here":
-        return _HERE, ""
     return WorkerLane(options), "it can't be unloaded (DF_1_NODELETE, as Go's libraries have it)"

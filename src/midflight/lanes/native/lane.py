@@ -110,7 +110,7 @@ class NativeCode:
         self._explicit = explicit
         self._place = place
 
-    failing = None
+    failing: Callable[[], object] | None = None
 
     def variable(self, address: int, size: int) -> OwnMemory:
         """Return where a variable is.  Raises `BadLibraryError` for one that isn't all inside the image."""

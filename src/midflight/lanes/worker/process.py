@@ -43,6 +43,18 @@ GRACE = 1.0
 _MESSAGE = 2
 
 
+def _gone(function: str, begun: bool, late: bool) -> None:  # noqa: FBT001, ARG001 - as `Process._keep`
+    raise UnloadedError("this version has been unloaded", subject=function, todo="call the module itself")
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _no_frames(_link: Link) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(slots=True)
 class Program:
     """What to run.  ``descriptor``: of the executable; ``library``: of the library's bytes, or -1.
@@ -88,7 +100,7 @@ class Process:
         program: Program,
         *,
         call_timeout: float | None = None,
-        backtrace: Callable[[Link], tuple[str, ...]] = lambda _link: (),
+        backtrace: Callable[[Link], tuple[str, ...]] = _no_frames,
         clean_up: Callable[[], object] = lambda: None,
     ) -> None:
         """Start the first process; ``prepare`` it is the caller's business.
@@ -179,6 +191,9 @@ class Process:
             self._ended = True
             link, self.worker.link = self.worker.link, None
             self._program.close()
+            # Nothing of a version that is gone refers to itself: it is freed here, not at some later collection.
+            self.worker.keeper = _gone
+            self._backtrace, self._clean_up, self.prepare, self.failing = _no_frames, _nothing, _nothing, None
         if link is not None:
             monitor.forget(link)
             link.end(GRACE)
