@@ -43,9 +43,11 @@ from midflight._errors import (
 )
 from midflight._events import Loaded, Refused, Swapped, subscribe
 from midflight._load import load, unload
+from midflight._offer import offer
 from midflight._pin import pin
 from midflight._shared import shared_array
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
+from midflight._timeouts import call_timeout
 from midflight._variables import Variables
 from midflight._version import Report, Version
 from midflight.lanes import Limits
@@ -100,9 +102,11 @@ __all__ = [
     "WorkerError",
     "WrongMachineError",
     "aswap",
+    "call_timeout",
     "every",
     "function",
     "load",
+    "offer",
     "on_signal",
     "pin",
     "rollback",
