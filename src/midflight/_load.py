@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from midflight._control import Generation
     from midflight._version import Version
+    from midflight.lanes.remote.lane import RemoteSource
 
 Compat = Literal["strict", "any"]
 
@@ -41,6 +42,8 @@ def load(
     sandbox: bool = False,
     timeout: float | None = None,
     token: str | bytes | None = None,
+    save_every: float | None = None,
+    save_calls: int | None = None,
 ) -> types.ModuleType:
     """Build a library if need be, load it, and return it as a module whose functions can be swapped.
 
@@ -62,6 +65,8 @@ def load(
         sandbox: let a worker process neither reach the network nor write files.
         timeout: seconds that a call over a socket may take.
         token: the secret that the other side of a socket asks for.
+        save_every: seconds after which a Go package's state is saved again and again, for a worker that crashes.
+        save_calls: the number of calls after which it is saved.
 
     Raises:
         MidflightError: one of its kinds; nothing is left behind then.
@@ -75,10 +80,13 @@ def load(
         hold_gil=hold_gil if isinstance(hold_gil, bool) else frozenset(hold_gil),
         lazy=lazy,
         flags=tuple(flags),
-        lanes=LaneOptions(lane, workers, limits or Limits(), sandbox, timeout, token),
+        lanes=LaneOptions(lane, workers, limits or Limits(), sandbox, timeout, token, save_every, save_calls),
     )
     lanes.check(options.lanes)
-    described = _describe(source, flags=flags, build=build, artifact=artifact)
+    offered = _offered(lane, given=source, name=name, token=token, timeout=timeout)
+    if offered is not None:
+        options.compat = "any"  # what a swap may change is decided where the module is offered
+    described = offered or _describe(source, flags=flags, build=build, artifact=artifact)
     control = Control(name or described.name, described, options)
     generation = _transaction.first_generation(control)
     module = types.ModuleType(control.name, f"{described.display}, loaded by midflight")
@@ -87,11 +95,22 @@ def load(
     module.__dict__["__file__"] = described.display
     control.publish()
     weakref.finalize(control.cell, _abandon, control.generations).atexit = False
+    if offered is not None:
+        offered.follow(control)
     emit(Loaded(module, control.name, generation.version))
     return module
 
 
 _describe = build.describe
+
+
+def _offered(lane: str | None, **options: Any) -> RemoteSource | None:
+    """Return the module that another program offers at ``lane``, if that is an address."""
+    if lane is None or not lanes.is_remote(lane):
+        return None
+    from midflight.lanes import remote  # noqa: PLC0415 - most programs never need it
+
+    return remote.source(lane, **options)
 
 
 def _check_platform() -> None:

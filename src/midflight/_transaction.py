@@ -25,7 +25,7 @@ from midflight import _core, _retire, lanes
 from midflight._control import Control, Generation
 from midflight._errors import IncompatibleError, MidflightError, SwapError, SwapInsideError
 from midflight._events import Refused, Swapped, emit
-from midflight._lane import Wanted
+from midflight._lane import Wanted, tell_switched
 from midflight._version import Report, Version
 from midflight.artifact import compare
 
@@ -114,7 +114,7 @@ def first_generation(control: Control) -> Generation:
 def inspect(control: Control, source: Source, artifact: Artifact, data: bytes) -> Inspected:
     """Judge an artifact without running any of it, choose its lane, and read what it offers."""
     try:
-        lane, reason = lanes.choose(control.options.lanes, data)
+        lane, reason = lanes.choose(control.options.lanes, artifact, data)
         return Inspected(lane, reason, lane.read_interface(artifact, data, control.options.interface))
     except MidflightError as error:
         error.subject = error.subject or source.display
@@ -146,6 +146,7 @@ def prepare(
         hold_gil=control.options.holds_gil,
         lazy=control.options.lazy,
         before=_alike(interface, old),
+        old=old.code if old is not None else None,
     )
     code = lane.prepare(wanted)
     if reason:
@@ -290,6 +291,8 @@ def _switch(steps: list[_Step]) -> None:
     start = time.perf_counter()
     _core.switch([(step.request.control.cell, new.table) for step, new in moving])
     for step, new in moving:
+        if new.code is not None:
+            tell_switched(new.code)
         control = step.request.control
         control.current = new
         control.generations.append(new)

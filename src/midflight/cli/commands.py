@@ -12,6 +12,7 @@ import click
 
 from midflight._errors import MidflightError
 from midflight.cli.console import err, say_error
+from midflight.cli.serve import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +130,33 @@ def stub(library: str, output: str | None, flags: str, interface: str | None) ->
         stubs.write(output, text)
 
 
+@midflight_command.command()
+@_source_options
+@click.argument("source")
+@click.option("--at", required=True, metavar="ADDRESS", help="unix:/path/to/socket or tcp:host:port.")
+@click.option("--allow-swap", is_flag=True, help="Let clients swap the module.")
+@click.option("--watch", is_flag=True, help="Swap when the source's files change.")
+@click.option("--token-file", metavar="FILE", help="A file with a secret that clients must know.")
+def offer(
+    source: str,
+    flags: str,
+    interface: str | None,
+    at: str,
+    token_file: str | None,
+    *,
+    allow_swap: bool,
+    watch: bool,
+) -> None:
+    """Offer SOURCE to other programs, over a socket.
+
+    They load it with midflight.load(lane=ADDRESS).  The secret can be in MIDFLIGHT_TOKEN too; it isn't encryption.
+    """
+    from midflight.cli.loading import Options
+    from midflight.cli.offer import offer as start
+
+    start(source, Options(flags, interface), at, allow_swap=allow_swap, watch=watch, token_file=token_file)
+
+
 @midflight_command.command(context_settings=_PASS_ON | {"help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def demo(arguments: tuple[str, ...]) -> None:
@@ -136,3 +164,6 @@ def demo(arguments: tuple[str, ...]) -> None:
     from midflight.cli.demo import demo as play
 
     play(arguments)
+
+
+midflight_command.add_command(serve)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from midflight import _core
 from midflight._errors import SourceError
+from midflight.build.go_host import is_go_host
 from midflight.lanes.native import NativeLane
 
 if TYPE_CHECKING:
     from midflight._lane import Lane
+    from midflight.build import Artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class LaneOptions:
     sandbox: bool = False
     timeout: float | None = None
     token: str | bytes | None = None
+    save_every: float | None = None
+    save_calls: int | None = None
 
 
 _HERE = NativeLane()
@@ -61,11 +65,20 @@ def is_remote(lane: str | None) -> bool:
     return lane is not None and lane.startswith(("unix:", "tcp:"))
 
 
-def choose(options: LaneOptions, data: bytes) -> tuple[Lane, str]:
+def choose(options: LaneOptions, artifact: Artifact, data: bytes) -> tuple[Lane, str]:
     """Return the lane for an artifact, and why it isn't the usual one, else "".  Runs none of its code.
 
     Raises `BadLibraryError` or `WrongMachineError` for what can't be loaded at all.
     """
+    if is_remote(options.lane):
+        from midflight.lanes.remote import RemoteArtifact, RemoteLane  # noqa: PLC0415
+
+        if isinstance(artifact, RemoteArtifact):
+            return RemoteLane(), ""
+    if is_go_host(data):
+        from midflight.lanes.go import GoLane  # noqa: PLC0415
+
+        return GoLane(options), ""
     unloadable = _core.check(data)
     if options.lane == "here" or (unloadable and options.lane is None):
         return _HERE, ""
