@@ -21,7 +21,7 @@ struct mf_link {
     mf_channel *channel;
     size_t size;
     int memory, control, pidfd, crash_text;
-    pid_t pid, owner; /* owner: the process that started it */
+    pid_t pid;
     uint32_t forks;   /* of the program, when it was started: another number means that we are in a child */
     uint32_t call_slots, all_slots;
     int status;
@@ -41,6 +41,7 @@ struct mf_link {
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t status_lock = PTHREAD_MUTEX_INITIALIZER; /* a status is told once: to whom asks first */
 static mf_link *links;
 
 static _Thread_local mf_ride *innermost; /* of this thread */
@@ -160,7 +161,6 @@ mf_link_start(const mf_link_options *options, mf_failure *failure)
     }
     atomic_store(&link->references, 1);
     link->memory = link->control = link->pidfd = link->crash_text = -1;
-    link->owner = getpid();
     link->forks = atomic_load(&forks);
     link->call_slots = options->call_slots;
     link->all_slots = options->call_slots + options->callback_slots;
@@ -196,7 +196,7 @@ mf_link_drop(mf_link *link)
         delist(link);
     }
     if (link->pidfd >= 0) {
-        if (link->owner == getpid()) {
+        if (!mf_link_is_foreign(link)) {
             mf_link_kill(link);
             mf_link_gone(link, -1);
         }
@@ -499,10 +499,11 @@ mf_link_map(mf_link *link, mf_shared *block)
     mf_control answer;
     pthread_mutex_lock(&link->control_lock);
     bool known = knows(link, block->number);
-    if (!known) {
-        known = say(link, &control, block->descriptor) &&
-                recv(link->control, &answer, sizeof answer, 0) == (ssize_t)sizeof answer && answer.kind == MF_MAP &&
-                answer.c == block->number && answer.a == 0 && learn(link, block->number);
+    if (!known && say(link, &control, block->descriptor)) {
+        do { /* an answer that came too late for who had asked is still there */
+            known = recv(link->control, &answer, sizeof answer, 0) == (ssize_t)sizeof answer && answer.kind == MF_MAP;
+        } while (known && answer.c != block->number);
+        known = known && answer.a == 0 && learn(link, block->number);
     }
     pthread_mutex_unlock(&link->control_lock);
     return known;
@@ -579,23 +580,21 @@ take_back(mf_link *link)
 bool
 mf_link_gone(mf_link *link, int wait)
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects `status`: who asks first gets the answer */
-    int status;
-    if (atomic_load(&link->dead)) {
-        return true;
-    }
     if (mf_link_is_foreign(link)) {
         return false; /* not ours to ask about */
     }
-    if (!mf_ended(link->pidfd, wait, &status)) {
+    if (atomic_load(&link->dead)) {
+        return true;
+    }
+    if (!mf_await_end(link->pidfd, wait)) {
         return false;
     }
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&status_lock);
     if (!atomic_load(&link->dead)) {
-        link->status = status;
+        mf_ended(link->pidfd, 0, &link->status);
         take_back(link);
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&status_lock);
     return true;
 }
 
@@ -607,11 +606,21 @@ mf_link_status(const mf_link *link)
 
 /* ---- fork ----------------------------------------------------------------------------------------------------------- */
 
+/* A call that the thread which forked is inside of goes on here too, and must not disturb the parent's: the child gets
+ * a copy of the channel, and finds the worker dead. */
 static void
 after_fork_in_child(void)
 {
     atomic_fetch_add(&forks, 1);
     pthread_mutex_init(&list_lock, NULL);
+    pthread_mutex_init(&status_lock, NULL);
+    for (mf_link *link = links; link != NULL; link = link->next) {
+        if (link->channel != NULL) {
+            mmap(link->channel, link->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, link->memory,
+                 0);
+        }
+        atomic_store(&link->dead, true);
+    }
     links = NULL; /* the parent's */
     innermost = NULL;
 }

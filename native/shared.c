@@ -9,14 +9,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Far from where Linux puts programs, heaps, stacks and libraries (0x55… and 0x7f…), from Go's heap (0xc0…) and from
- * AddressSanitizer's shadow (below 0x1100…). */
-#define ZONE_START UINT64_C(0x200000000000)
-#define ZONE_END UINT64_C(0x500000000000)
-
 enum { GRANULE = 2 * 1024 * 1024 };
 
-static _Atomic uint64_t next_place = ZONE_START;
+static _Atomic uint64_t next_place = MF_ZONE_START;
 static _Atomic uint64_t next_number = 1;
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER; /* protects the list */
 static mf_shared *blocks;
@@ -26,9 +21,9 @@ mf_shared_place(size_t size)
 {
     uint64_t whole = ((uint64_t)size + 2 * GRANULE - 1) & ~(uint64_t)(GRANULE - 1); /* a gap behind each */
     uint64_t place = atomic_fetch_add(&next_place, whole);
-    if (place + whole > ZONE_END) {
+    if (place + whole > MF_ZONE_END) {
         /* Forty-eight terabytes are used up: begin again, where the oldest lie or have lain; MAP_FIXED_NOREPLACE tells. */
-        atomic_store(&next_place, ZONE_START);
+        atomic_store(&next_place, MF_ZONE_START);
         place = atomic_fetch_add(&next_place, whole);
     }
     return (void *)(uintptr_t)place;
@@ -40,7 +35,7 @@ mf_shared_new(size_t size, mf_failure *failure)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     mf_shared *block = calloc(1, sizeof *block);
     failure->kind = MF_OK;
-    if (block == NULL || size > (size_t)(ZONE_END - ZONE_START) / 4) {
+    if (block == NULL || size > (size_t)(MF_ZONE_END - MF_ZONE_START) / 4) {
         free(block);
         mf_fail(failure, MF_SYSTEM, "no memory for %zu bytes", size);
         return NULL;
@@ -90,7 +85,7 @@ mf_shared *
 mf_shared_find(const void *address, size_t size)
 {
     uintptr_t start = (uintptr_t)address;
-    if (start < ZONE_START || start >= ZONE_END) {
+    if (!mf_shared_zone(start)) {
         return NULL; /* as nearly all memory */
     }
     pthread_rwlock_rdlock(&lock);

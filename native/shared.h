@@ -20,6 +20,18 @@ typedef struct mf_shared {
     struct mf_shared *next;
 } mf_shared;
 
+/* Far from where Linux puts programs, heaps, stacks and libraries (0x55… and 0x7f…), from Go's heap (0xc0…) and from
+ * AddressSanitizer's shadow (below 0x1100…). */
+#define MF_ZONE_START UINT64_C(0x200000000000)
+#define MF_ZONE_END UINT64_C(0x500000000000)
+
+/* Whether an address may be one of memory that is shared: nothing else is put there. */
+static inline bool
+mf_shared_zone(uintptr_t address)
+{
+    return address >= MF_ZONE_START && address < MF_ZONE_END;
+}
+
 /* A place for `size` bytes in the part of the address space that hosts and workers keep free for what they share:
  * reserves nothing, but is never given twice. */
 void *mf_shared_place(size_t size);

@@ -132,17 +132,23 @@ mf_spawn(const mf_program *program, pid_t *pid, int *pidfd, mf_failure *failure)
 }
 
 bool
-mf_ended(int pidfd, int timeout, int *status)
+mf_await_end(int pidfd, int timeout)
 {
     struct pollfd ended = {.fd = pidfd, .events = POLLIN};
     int found;
     do {
         found = poll(&ended, 1, timeout);
     } while (found < 0 && errno == EINTR);
-    if (found <= 0) {
+    return found > 0;
+}
+
+bool
+mf_ended(int pidfd, int timeout, int *status)
+{
+    siginfo_t info = {0};
+    if (!mf_await_end(pidfd, timeout)) {
         return false;
     }
-    siginfo_t info = {0};
     *status = -1; /* somebody else has asked before us */
     if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL) == 0) {
         *status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;

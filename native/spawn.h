@@ -21,7 +21,10 @@ typedef struct mf_program {
 /* Starts it with no other descriptors than 0, 1, 2 and those given, all signals as by default, in a session of its own. */
 mf_failure_kind mf_spawn(const mf_program *program, pid_t *pid, int *pidfd, mf_failure *failure);
 
-/* Waits for the end of a process; `status` as from waitpid.  `timeout` in milliseconds, -1: none.  False: still running. */
+/* Waits for the end of a process.  `timeout` in milliseconds, -1: none.  False: still running. */
+bool mf_await_end(int pidfd, int timeout);
+
+/* Does so, and takes its status, as from waitpid; -1: somebody else has taken it. */
 bool mf_ended(int pidfd, int timeout, int *status);
 
 /* Sends a signal by pidfd. */

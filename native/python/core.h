@@ -246,7 +246,7 @@ PyObject *result_from_double(const Binding *binding, double value);
 typedef struct Worker {
     PyObject_HEAD
     PyObject *link;   /* Link or None */
-    PyObject *keeper; /* called with (function, begun, late) when a call didn't come back: returns if it may be repeated */
+    PyObject *keeper; /* called with (link, function, begun, late) when a call didn't come back: returns if it may be repeated */
     double timeout;   /* seconds for a call; 0: no limit */
     struct CallbackRecord *callbacks; /* by number */
 } Worker;

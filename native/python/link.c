@@ -194,10 +194,11 @@ typedef enum Sent { ANSWERED, SENT_DEAD, SENT_LATE, SENT_TOO_LARGE } Sent;
 static Sent
 send_message(Message *self, mf_link *link)
 {
-    uint64_t deadline = deadline_of(self->timeout);
-    if (!mf_ride_begin(&self->ride, link, deadline)) {
-        return deadline != 0 && mf_now() >= deadline ? SENT_LATE : SENT_DEAD;
+    if (!mf_ride_begin(&self->ride, link, 0)) {
+        return SENT_DEAD;
     }
+    /* From here on: a request isn't to blame for the time that others took before it. */
+    uint64_t deadline = deadline_of(self->timeout);
     mf_slot *slot = self->ride.slot;
     char *room = mf_ride_room(&self->ride, (size_t)self->payload.len, 0);
     if (room == NULL) {

@@ -228,6 +228,7 @@ static PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Pointer, weakrefs), READONLY, NULL},
     {"address", T_ULONGLONG, offsetof(Pointer, address), READONLY, "The address as a number."},
     {"type", T_OBJECT, offsetof(Pointer, type_name), READONLY, "Its type as C writes it."},
+    {"link", T_OBJECT, offsetof(Pointer, link), READONLY, "Of the worker in whose memory it points, or None."},
     {NULL},
 };
 

@@ -37,6 +37,9 @@ check_pointer(const mf_ride *ride, uint64_t *word, mf_callback_param param)
     bool fits = mf_ride_covers(ride, at, param.kind == MF_PARAM_TEXT ? 1 : param.size);
     if (fits && param.kind == MF_PARAM_TEXT) {
         fits = memchr((const char *)(uintptr_t)*word, '\0', ride->arena + ride->size - at) != NULL;
+    } else if (!fits && param.kind != MF_PARAM_TEXT) {
+        /* What the caller has shared, and keeps while the call runs. */
+        fits = mf_shared_find((const void *)(uintptr_t)*word, param.size) != NULL;
     }
     if (!fits) {
         *word = 0;
@@ -113,16 +116,35 @@ worker_set_callback(PyObject *object, PyObject *arguments)
 
 /* ---- arguments ------------------------------------------------------------------------------------------------------ */
 
+/* Whether another class than the version's own describes the same struct: one kept from before a swap, or a user's. */
+static int
+check_struct(const Param *param, PyObject *type, PyObject *value, PyObject *function)
+{
+    const char *name = ((PyTypeObject *)param->extra)->tp_name;
+    PyObject *why = Py_IS_TYPE(type, Py_TYPE(param->extra)) ? PyObject_CallOneArg(param->misfit, type) : PyUnicode_New(0, 0);
+    if (why == NULL || why == Py_None) {
+        Py_XDECREF(why);
+        return why != NULL ? 0 : -1;
+    }
+    PyObject *text = PyUnicode_FromFormat("%U%smake one with midflight.types(module).%s(...)", why,
+                                          PyUnicode_GetLength(why) != 0 ? "; " : "", name);
+    Py_DECREF(why);
+    const char *detail = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+    if (detail != NULL) {
+        wrong_type(param, value, function, detail);
+    }
+    Py_XDECREF(text);
+    return -1;
+}
+
 /* A struct by value: its eightbytes into the registers of their classes, or all of it onto the stack. */
 static int
 convert_struct(const Param *param, PyObject *value, PyObject *function, mf_registers *registers, uint64_t *stack)
 {
     PyObject *type = (PyObject *)Py_TYPE(value);
     Py_buffer view;
-    if (!PyType_Check(param->extra) || (type != param->extra && !PyObject_CheckBuffer(value))) {
-        return wrong_type(param, value, function, "make one with midflight.types(module)");
-    }
-    if (check_target(param, type, value, function) != 0 || PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) != 0) {
+    if ((type != param->extra && check_struct(param, type, value, function) != 0) ||
+        PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) != 0) {
         return -1;
     }
     uint64_t words[MF_STACK_WORDS] = {0};
@@ -202,7 +224,7 @@ brought_already(const Views *views, Py_ssize_t index, const char *low, const cha
     const Span *span = &views->spans[index];
     for (Py_ssize_t i = 0; i < index; i++) {
         const Span *other = &views->spans[i];
-        if (span->size != 0 && other->data >= low && other->data < high) {
+        if (span->size != 0 && other->size != 0 && other->data >= low && other->data < high) {
             *address = *other->where + (uint64_t)(span->data - other->data);
             return true;
         }
@@ -223,16 +245,20 @@ bring(Journey *self, mf_ride *ride)
             }
             continue; /* it is at the same address over there */
         }
-        char *low, *high;
-        widen(views, span, &low, &high);
+        char *low = span->data, *high = span->data;
+        if (span->size != 0) {
+            widen(views, span, &low, &high);
+        }
         if (brought_already(views, i, low, high, span->where)) {
             continue;
         }
-        char *room = mf_ride_room(ride, (size_t)(high - low), (uintptr_t)low);
+        size_t size = (size_t)(high - low);
+        char *room = mf_ride_room(ride, size + 1, (uintptr_t)low);
         if (room == NULL) {
             return NO_ROOM;
         }
-        memcpy(room, low, (size_t)(high - low));
+        memcpy(room, low, size);
+        room[size] = '\0'; /* CPython has one behind each text, which C functions look for in a bytearray too */
         *span->where = (uint64_t)(uintptr_t)(room + (span->data - low));
     }
     if (self->binding->result_size != 0) {
@@ -327,9 +353,11 @@ static Outcome
 travel(Journey *self, Worker *worker)
 {
     mf_ride ride;
-    if (!mf_ride_begin(&ride, self->link, self->deadline)) {
-        return mf_link_gone(self->link, 0) || self->deadline == 0 || mf_now() < self->deadline ? DIED : LATE;
+    if (!mf_ride_begin(&ride, self->link, 0)) {
+        return DIED;
     }
+    /* From here on: a call isn't to blame for the time that others took before it. */
+    self->deadline = worker->timeout > 0 ? mf_now() + (uint64_t)(worker->timeout * 1e9) : 0;
     Outcome outcome = go(self, worker, &ride);
     mf_ride_end(&ride);
     return outcome;
@@ -419,17 +447,19 @@ finish(Journey *self, Frame *frame, PyObject *link)
 
 /* Whoever keeps the worker says what becomes of a call that didn't come back: 0: it may be repeated; -1: it raised. */
 static int
-ask_keeper(const Worker *worker, const Journey *self, Outcome outcome)
+ask_keeper(const Worker *worker, const Journey *self, Outcome outcome, bool last)
 {
-    PyObject *answer = PyObject_CallFunction(worker->keeper, "OOO", self->binding->name, self->begun ? Py_True : Py_False,
-                                             outcome == LATE ? Py_True : Py_False);
+    PyObject *answer =
+        PyObject_CallFunction(worker->keeper, "OOOO", self->views->link, self->binding->name,
+                              self->begun || last ? Py_True : Py_False, outcome == LATE ? Py_True : Py_False);
     Py_XDECREF(answer);
     return answer != NULL ? 0 : -1;
 }
 
-/* One attempt.  `again`: the call hasn't begun, and a fresh worker has taken the place of the one that died. */
+/* One attempt.  `again`: the call hasn't begun, and a fresh worker has taken the place of the one that died.  `last`:
+ * that doesn't help any more. */
 static PyObject *
-attempt(Frame *frame, const Binding *binding, PyObject *const *args, bool *again)
+attempt(Frame *frame, const Binding *binding, PyObject *const *args, bool last, bool *again)
 {
     Worker *worker = binding->worker;
     mf_registers registers;
@@ -454,7 +484,6 @@ attempt(Frame *frame, const Binding *binding, PyObject *const *args, bool *again
                              : binding->result_size != 0               ? self.small
                                                                         : NULL;
         if (self.link != NULL) {
-            self.deadline = worker->timeout > 0 ? mf_now() + (uint64_t)(worker->timeout * 1e9) : 0;
             Py_BEGIN_ALLOW_THREADS
             outcome = travel(&self, worker);
             Py_END_ALLOW_THREADS
@@ -464,7 +493,7 @@ attempt(Frame *frame, const Binding *binding, PyObject *const *args, bool *again
         } else if (outcome == NO_ROOM || outcome == NOT_MAPPED) {
             not_carried(&self, outcome);
         } else {
-            *again = ask_keeper(worker, &self, outcome) == 0;
+            *again = ask_keeper(worker, &self, outcome, last) == 0;
         }
         if (self.struct_result != self.small) {
             PyMem_RawFree(self.struct_result);
@@ -485,12 +514,12 @@ call_worker(Table *table, const Binding *binding, PyObject *const *args)
 {
     Frame frame;
     PyObject *result;
-    bool again;
+    bool again = true;
     enter(&frame, table);
-    do {
+    for (int left = ATTEMPTS; again; left--) {
         again = false;
-        result = attempt(&frame, binding, args, &again);
-    } while (again);
+        result = attempt(&frame, binding, args, left <= 1, &again);
+    }
     if (result == NULL && frame.pending != NULL) {
         Py_CLEAR(frame.pending); /* the reason why it didn't come back says more */
     }

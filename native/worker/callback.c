@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "../shared.h"
 #include "worker.h"
 
 enum { MOST_PARAMS = 32 };
@@ -39,10 +40,28 @@ typedef struct argument {
     bool back;
 } argument;
 
+/* Memory that the host has at the same address: what it passed to the call that this callback is made from, and shared
+ * arrays.  (The host looks at the address before it uses it.) */
+static bool
+is_shared(const mf_serving *self, const char *address)
+{
+    const char *arena = (const char *)channel + channel->arenas_at + (uint64_t)self->index * channel->arena_size;
+    uint64_t all = channel->arenas_at + (uint64_t)channel->slot_count * channel->arena_size;
+    if (address >= (const char *)channel && address < (const char *)channel + all) {
+        return address >= arena && address < arena + channel->arena_size;
+    }
+    return mf_shared_zone((uintptr_t)address);
+}
+
 static void
 bring(mf_serving *self, argument *one, mf_callback_param param)
 {
     one->here = (void *)(uintptr_t)*one->word;
+    one->there = NULL;
+    one->back = false;
+    if (param.kind != MF_PARAM_TEXT && is_shared(self, one->here)) {
+        return;
+    }
     one->size = param.kind == MF_PARAM_TEXT ? (one->here != NULL ? strlen(one->here) + 1 : 0) : param.size;
     one->there = one->here != NULL ? serving_room(self, one->size) : NULL;
     one->back = param.kind == MF_PARAM_ITEM;
@@ -92,6 +111,7 @@ ask(mf_serving *self, uint32_t number, mf_incoming *in)
     slot->length = 0;
     slot->at = (self->end + 63) & ~UINT64_C(63);
     for (;;) {
+        show_prints();
         mf_slot_pass(slot, MF_HOST);
         mf_slot_wait(slot, MF_WORKER, 0, &self->patience, NULL);
         if (slot->kind == MF_ANSWER) {
@@ -123,6 +143,7 @@ mf_callback_run(uint32_t number, mf_incoming *in)
     pthread_mutex_lock(&shared_lock);
     uint32_t index = channel->call_slots;
     shared.slot = mf_channel_slot(channel, index);
+    shared.index = index;
     shared.end = channel->arenas_at + channel->arena_size * index;
     shared.limit = shared.end + channel->arena_size;
     serving = &shared; /* a callback from inside a call that the callback makes */

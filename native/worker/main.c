@@ -4,7 +4,9 @@
  * It ends with the host, however that ends: it holds a pidfd of it, which no other process can be mistaken for.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,8 @@
 #include <unistd.h>
 
 #include "worker.h"
+
+enum { WATCHER_STACK = 64 * 1024 };
 
 /* What the host wants, as words "name=value" after the program's name. */
 typedef struct wishes {
@@ -168,11 +172,15 @@ static _Noreturn void
 end(void)
 {
     char why[256];
-    if (!mf_image_is_held(image, why, sizeof why)) {
+    bool held = mf_image_is_held(image, why, sizeof why);
+    if (!held) {
         mf_image_close(image);
     }
-    fflush(NULL);
-    _exit(0);
+    if (held) {
+        fflush(NULL);
+        _exit(0);
+    }
+    exit(0); /* what it has left to be run at the end, if it can't be unloaded */
 }
 
 static void
@@ -211,19 +219,9 @@ receive(mf_control *control, int *descriptor)
 static _Noreturn void
 obey(void)
 {
-    struct pollfd watched[] = {{.fd = MF_FD_CONTROL, .events = POLLIN}, {.fd = MF_FD_HOST, .events = POLLIN}};
     for (;;) {
         mf_control control = {0};
         int descriptor;
-        if (poll(watched, 2, -1) < 0) {
-            continue;
-        }
-        if ((watched[1].revents & POLLIN) != 0) {
-            _exit(0); /* the host is gone */
-        }
-        if (watched[0].revents == 0) {
-            continue;
-        }
         if (!receive(&control, &descriptor)) {
             _exit(0);
         }
@@ -236,6 +234,39 @@ obey(void)
     }
 }
 
+/* A thread of its own: the host may also end while a constructor or a destructor of the library hangs. */
+static void *
+watch_host(void *unused)
+{
+    struct pollfd host = {.fd = MF_FD_HOST, .events = POLLIN};
+    (void)unused;
+    while (poll(&host, 1, -1) < 0) {
+    }
+    _exit(0);
+}
+
+static bool
+start_watching(void)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, WATCHER_STACK);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    bool started = pthread_create(&thread, &attributes, watch_host, NULL) == 0;
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+/* What the library starts must not keep them: the host would wait for it. */
+static void
+keep_descriptors(void)
+{
+    for (int descriptor = MF_FD_CONTROL; descriptor <= MF_FD_HOST; descriptor++) {
+        fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    }
+}
+
 int
 main(int count, char **words)
 {
@@ -245,13 +276,15 @@ main(int count, char **words)
         return 2;
     }
     prctl(PR_SET_NAME, all.name);
+    keep_descriptors();
     crash_watch();
     crash_watch_thread();
-    set_limits(&all);
-    load(&all);
-    if (!serve_all()) {
+    /* The threads come first: their stacks are none of what the library uses up. */
+    if (!start_watching() || !serve_all()) {
         fail(MF_SYSTEM, "no room for the worker's threads");
     }
+    set_limits(&all);
+    load(&all);
     report();
     obey();
 }

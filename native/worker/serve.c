@@ -3,6 +3,7 @@
  * Guarantee: a request is noted as taken before any of the library's code runs for it. */
 #include <pthread.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 
 #include "worker.h"
@@ -146,11 +147,12 @@ serve_request(mf_serving *self)
     self->end = outer_end;
 }
 
-/* What the library printed is to be seen before it falls asleep. */
-static void
-flush(void)
+void
+show_prints(void)
 {
-    fflush(stdout);
+    if (__fpending(stdout) != 0) {
+        fflush(stdout);
+    }
 }
 
 static void *
@@ -158,12 +160,13 @@ serve(void *data)
 {
     uint32_t index = (uint32_t)(uintptr_t)data;
     uint64_t arena = channel->arenas_at + channel->arena_size * index;
-    mf_serving self = {mf_channel_slot(channel, index), arena, arena + channel->arena_size, {0}};
+    mf_serving self = {mf_channel_slot(channel, index), index, arena, arena + channel->arena_size, {0}};
     serving = &self;
     crash_watch_thread();
     for (;;) {
-        mf_slot_wait(self.slot, MF_WORKER, 0, &self.patience, flush);
+        mf_slot_wait(self.slot, MF_WORKER, 0, &self.patience, NULL);
         serve_request(&self);
+        show_prints();
         mf_slot_pass(self.slot, MF_HOST);
     }
     return NULL;

@@ -13,6 +13,7 @@ extern mf_image *image;     /* set before the first request is served */
 /* Where the data of the request that a thread works on end, in the slot's arena. */
 typedef struct mf_serving {
     mf_slot *slot;
+    uint32_t index; /* of the slot */
     uint64_t end, limit; /* offsets in the channel */
     mf_patience patience;
 } mf_serving;
@@ -23,6 +24,9 @@ bool serve_all(void); /* starts the threads; false: there is no room for them */
 
 /* Carries out one request of the host's; the slot is passed back by the caller. */
 void serve_request(mf_serving *self);
+
+/* What the library has printed is to be seen before the host goes on: their outputs are in order. */
+void show_prints(void);
 
 /* Memory in the slot's arena; NULL: there is no room. */
 void *serving_room(mf_serving *self, size_t size);
@@ -53,8 +57,8 @@ bool crash_watch_thread(void); /* for this thread: a stack on which a handler ca
 
 /* ---- sandbox.c ------------------------------------------------------------------------------------------------------ */
 
-/* No network, no writing of files, no other programs, no tracing: for this thread and all that it starts.  False: the
- * kernel refuses. */
+/* No network, no writing of files, no other programs, no tracing: for all threads of the process, and all that they start.
+ * False: the kernel refuses. */
 bool sandbox_enter(void);
 
 #endif

@@ -10,7 +10,7 @@ import msgspec
 from midflight import _retire
 from midflight._control import Control, control_of, generation_of, is_pinned
 from midflight._errors import InterfaceError, MissingFunction, UnloadedError
-from midflight._lane import ExplicitFunction
+from midflight._lane import ExplicitFunction, attributes_of
 from midflight._variables import Variables
 from midflight.artifact import declared
 from midflight.artifact.interface import Scalar
@@ -143,6 +143,8 @@ class Missing:
             raise control.unloaded()
         if any(variable.name == name and variable.exported for variable in current.interface.variables):
             return Variables(control)[name]
+        if current.code is not None and name in (found := attributes_of(current.code)):
+            return found[name]
         raise _missing(control, name)
 
 

@@ -193,6 +193,7 @@ class Pointer:
     Pointers to the same address are equal.
     """
 
+    link: Link | None
     address: int
     type: str
     @property
@@ -271,10 +272,10 @@ class Worker:
     """Which process the functions of a version run in."""
 
     link: Link | None
-    keeper: Callable[[str, bool, bool], object]
+    keeper: Callable[[Link | None, str, bool, bool], object]
     timeout: float
-    def __new__(cls, keeper: Callable[[str, bool, bool], object], timeout: float = 0.0) -> Worker:
-        """``keeper`` is called with (function, begun, late) when a call didn't come back.
+    def __new__(cls, keeper: Callable[[Link | None, str, bool, bool], object], timeout: float = 0.0) -> Worker:
+        """``keeper`` is called with (link, function, begun, late) when a call didn't come back.
 
         It returns if the call may be repeated, else it raises.  ``timeout``: seconds for a call, 0: none.
         """

@@ -72,13 +72,54 @@ class Code(Protocol):
         """
 
 
+class Access(Protocol):
+    """How variables are read and written where they aren't memory that this process can reach."""
+
+    def names(self) -> list[str]:
+        """Return the names of all variables."""
+
+    def read(self, name: str) -> Any:
+        """Return a variable's value.  Raises `MissingVariableError`."""
+
+    def write(self, name: str, value: Any) -> None:
+        """Set a variable."""
+
+
+# What only some lanes' code has, beyond `Code`.
+
+
+def access_of(code: Code) -> Access | None:
+    """Return the code's own way to variables (its ``access``), if it has one."""
+    return getattr(code, "access", None)
+
+
+def attributes_of(code: Code) -> Mapping[str, Any]:
+    """Return what the module has besides functions and variables: the code's ``attributes``."""
+    found: Mapping[str, Any] = getattr(code, "attributes", {})
+    return found
+
+
+def objects_of(code: Code) -> int:
+    """Return how many live objects of the code's hold its version, a pin each: its ``objects``."""
+    count: int = getattr(code, "objects", 0)
+    return count
+
+
+def tell_switched(code: Code) -> None:
+    """Tell code that its version is the current one now (its ``switched``, which can't fail)."""
+    switched = getattr(code, "switched", None)
+    if switched is not None:
+        switched()
+
+
 @dataclass(slots=True)
 class Wanted:
     """What a lane is asked to prepare.
 
     ``module``: the module's name; ``label``: the version as people see it; ``slots``: the slot of every function key,
     see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key; ``before``:
-    the version before, if its types are the same: its classes are to stay then.
+    the version before, if its types are the same: its classes are to stay then; ``old``: the version that is to be
+    replaced, whatever its types.
     """
 
     module: str
@@ -92,6 +133,7 @@ class Wanted:
     hold_gil: Callable[[str], bool] = lambda _name: False
     lazy: bool = False
     before: Code | None = None
+    old: Code | None = None
 
 
 class ExplicitFunction(NamedTuple):

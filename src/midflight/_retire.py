@@ -19,6 +19,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
+from midflight._lane import objects_of
+
 if TYPE_CHECKING:
     from midflight._control import Generation
 
@@ -85,11 +87,13 @@ def refresh(generation: Generation) -> None:
 
 
 def holders(generation: Generation) -> tuple[str, ...]:
-    """Say what holds a version: calls, pins, pointers."""
+    """Say what holds a version: calls, pins, pointers, live objects."""
     code = generation.code
     if code is None:
         return ()
-    counts = ((code.table.inside, "call"), (code.table.pins, "pin"), (code.table.pointers, "pointer"))
+    objects = objects_of(code)
+    pins = max(0, code.table.pins - objects)  # a live object holds a pin
+    counts = ((code.table.inside, "call"), (pins, "pin"), (code.table.pointers, "pointer"), (objects, "object"))
     return tuple(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)
 
 

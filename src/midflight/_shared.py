@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from midflight import _core
 from midflight._errors import ArgumentTypeError, MidflightError
@@ -37,5 +37,5 @@ def shared_array(shape: int | tuple[int, ...], dtype: DTypeLike = float) -> np.n
         raise ArgumentTypeError(what, todo="use numbers, or structured items of numbers")
     count = int(numpy.prod(shape, dtype=numpy.int64))
     block = _core.Shared(max(1, count * items.itemsize))
-    array: np.ndarray[Any, Any] = numpy.frombuffer(memoryview(block), dtype=items, count=count)
+    array: np.ndarray[Any, Any] = numpy.frombuffer(memoryview(cast("Any", block)), dtype=items, count=count)
     return array.reshape(shape)

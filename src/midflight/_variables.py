@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight._errors import ArgumentTypeError, MissingVariableError, UnloadedError, UnsupportedFunctionError
+from midflight._lane import access_of
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Unsupported
 from midflight.artifact.layout import size_of
 
@@ -64,11 +65,23 @@ class Variables(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         """Read a variable."""
+        _, code, hold = self._held()
+        access = access_of(code)
+        if access is not None:
+            value = access.read(name)
+            del hold
+            return value
         with self._place(name) as place:
             return _read(place)
 
     def __setitem__(self, name: str, value: object) -> None:
         """Write a variable."""
+        _, code, hold = self._held()
+        access = access_of(code)
+        if access is not None:
+            access.write(name, value)
+            del hold
+            return
         with self._place(name) as place:
             _write(place, value)
 
@@ -78,6 +91,10 @@ class Variables(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         # Those without an address (thread-local, optimised away) say so when they are asked for by name.
+        code = self._generation().code
+        access = access_of(code) if code is not None else None
+        if access is not None:
+            return iter(access.names())
         return iter([one.name for one in self._generation().interface.variables if one.address is not None])
 
     def __len__(self) -> int:

@@ -114,6 +114,7 @@ def test_all_scalar_arguments(lib):
     assert [type(one) for one in got] == [int] * 8 + [float] * 2 + [bool, int]
 
 
+@pytest.mark.here_only("the callback returns memory of this process")
 def test_text_comes_as_str_and_a_buffer_as_memory(lib):
     got = []
     static = ctypes.create_string_buffer("zurück".encode())
@@ -193,6 +194,7 @@ def test_floating_results_and_their_ranges(lib):
             lib.wide(lambda wrong=wrong: wrong)
 
 
+@pytest.mark.here_only("the callback returns memory of this process")
 def test_pointer_results(lib):
     point = midflight.types(lib).point(3, 4.5)
     assert lib.find(lambda _: point, 0).contents.y == 4.5
@@ -204,6 +206,7 @@ def test_pointer_results(lib):
             lib.find(lambda _, wrong=wrong: wrong, 0)
 
 
+@pytest.mark.here_only("the address is this process's")
 def test_void_pointers_are_addresses(lib):
     number = ctypes.c_int(5)
     got = []
@@ -223,6 +226,7 @@ def test_qsort(lib):
     assert list(items) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.here_only("the function that comes in is called directly")
 def test_function_pointers_come_as_what_can_be_called(lib):
     assert lib.choose(lambda inner: inner(3, 4), lambda a, b: a * b) == 12
 

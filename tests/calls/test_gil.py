@@ -9,6 +9,8 @@ import pytest
 
 import midflight
 
+pytestmark = pytest.mark.here_only("the GIL and the descriptors are this process's")
+
 SOURCE = r"""
 #include <poll.h>
 #include <unistd.h>

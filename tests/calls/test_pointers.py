@@ -83,6 +83,7 @@ def test_null_is_none(lib):
     assert lib.same(lib.get_null()) == 1
 
 
+@pytest.mark.here_only("Pointer.contents")
 def test_contents_share_the_memory(lib):
     point = lib.get_corner().contents
     before = point.x
@@ -93,6 +94,7 @@ def test_contents_share_the_memory(lib):
     assert lib.sum(lib.get_corner()) == before + 4
 
 
+@pytest.mark.here_only("Pointer items")
 def test_items_are_numbers_or_views(lib):
     assert [lib.get_numbers()[index] for index in range(3)] == [1.5, 2.5, 3.5]
     assert [lib.get_corners()[index].y for index in range(3)] == [2, 4, 6]
@@ -110,6 +112,7 @@ def test_items_are_numbers_or_views(lib):
         lib.get_numbers()[2**64]
 
 
+@pytest.mark.here_only("Pointer.string")
 def test_text_behind_a_pointer(lib):
     assert lib.get_letters().string() == "letters"
     assert lib.get_bytes().string() == "letters"
@@ -118,6 +121,7 @@ def test_text_behind_a_pointer(lib):
             pointer.string()
 
 
+@pytest.mark.here_only("Pointer.contents")
 def test_what_an_opaque_pointer_points_to_cant_be_read(lib):
     for pointer in (lib.start(), lib.get_anything(), lib.choose(2)):
         with pytest.raises(UnsupportedFunctionError, match="isn't known"):
@@ -151,6 +155,7 @@ def test_a_pointer_goes_where_its_type_is_wanted(lib):
         lib.is_engine(bytearray(100))
 
 
+@pytest.mark.here_only("the new version reads the old one's memory")
 def test_a_pointer_keeps_its_version_loaded(swapping):
     lib = swapping(SOURCE)
     pointer = lib.get_corner()
@@ -167,6 +172,7 @@ def test_a_pointer_keeps_its_version_loaded(swapping):
     assert midflight.versions(lib)[0].status == "unloaded"
 
 
+@pytest.mark.here_only("a view of a field")
 def test_a_view_of_a_field_keeps_its_version_loaded_too(swapping):
     text = "struct inner { int a[4]; }; struct outer { struct inner part; } it; struct outer *get(void) { return &it; }"
     lib = swapping(text)
@@ -178,6 +184,7 @@ def test_a_view_of_a_field_keeps_its_version_loaded_too(swapping):
     assert midflight.versions(lib)[0].status == "unloaded"
 
 
+@pytest.mark.here_only("a pointer goes from one version to another")
 def test_a_pointer_to_a_struct_that_has_changed_is_refused(swapping):
     text = "struct p { int x; } it = {5}; struct p *get(void) { return &it; } int read(struct p *p) { return p->x; }"
     lib = swapping(text)
@@ -200,6 +207,7 @@ def test_pointers_can_be_referred_to_weakly(lib):
 # ---- pointers to pointers, and results through parameters
 
 
+@pytest.mark.here_only("pointers to pointers into this process")
 def test_argv(lib):
     words = [b"one", b"three", "größe".encode()]
     argv = (ctypes.c_char_p * 4)(*words, None)
@@ -213,6 +221,7 @@ def test_argv(lib):
             lib.count_words(1, wrong)
 
 
+@pytest.mark.here_only("pointers to pointers")
 def test_a_pointer_that_is_filled_in(lib):
     out = ctypes.c_void_p()
     assert lib.allocate(64, out) == 1
@@ -234,6 +243,7 @@ def test_numbers_that_are_filled_in(lib):
             lib.divide(1, 1, quotient, wrong)
 
 
+@pytest.mark.here_only("addresses as they stand")
 def test_ctypes_pointers_that_fit_anything(lib):
     assert lib.address(ctypes.c_void_p(4096)) == 4096
     assert lib.address(ctypes.c_void_p()) == 0
@@ -258,6 +268,7 @@ def test_a_function_pointer_goes_back_to_the_library(lib):
         lib.apply(lib.get_corner(), 1)
 
 
+@pytest.mark.here_only("a pointer goes from one version to another")
 def test_a_function_pointer_keeps_its_version_loaded(swapping):
     lib = swapping(SOURCE)
     twice = lib.choose(2)

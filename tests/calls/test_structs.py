@@ -127,6 +127,7 @@ def test_a_typedef_is_the_same_struct(lib):
     assert lib.green(midflight.types(lib).color(0.25, 0.5, 0.75)) == 0.5
 
 
+@pytest.mark.here_only("structs that point to each other")
 def test_unions_bit_fields_lists_and_nested_structs(lib):
     types = midflight.types(lib)
     assert lib.word_bits(types.word(f=1.0)) == 0x3F800000
@@ -327,6 +328,7 @@ def test_the_caller_keeps_his_own(value):
     assert (one.a, one.b) == (1, 2)
 
 
+@pytest.mark.here_only("a struct that points to memory of this process")
 def test_other_arguments_and_results_obey_the_same_rules(value):
     types = midflight.types(value)
     pair = types.two_ints(3, 4)

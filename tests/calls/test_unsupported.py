@@ -65,6 +65,7 @@ def test_one_function_is_unusable_with_a_reason(lib, name, why):
     assert lib.fine(1) == 2
 
 
+@pytest.mark.here_only("addresses as they stand")
 def test_pointers_to_such_types_are_pointers(lib):
     assert lib.ld_pointer(None) is None
     four = (ctypes.c_float * 4)(1, 2, 3, 4)

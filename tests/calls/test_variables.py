@@ -127,6 +127,7 @@ def test_enums(lib, values):
     assert values["color"] == 9
 
 
+@pytest.mark.here_only("Pointer.contents")
 def test_text_and_pointers(lib, values):
     assert (values["text"], values["no_text"], values["writable"]) == ("grüß", None, "buffer")
     assert type(values["chosen"]) is Pointer
@@ -139,6 +140,7 @@ def test_text_and_pointers(lib, values):
             values[name] = None
 
 
+@pytest.mark.here_only("views of the variables themselves")
 def test_structs_unions_and_arrays_are_views(lib, values):
     values["place"].x = 10
     assert lib.get_place() == 12.5
@@ -253,6 +255,7 @@ def test_a_view_keeps_its_version_loaded(swapping):
     assert midflight.versions(lib)[0].status == "unloaded"
 
 
+@pytest.mark.here_only("Pointer.contents")
 def test_a_pointer_in_a_variable_keeps_its_version_loaded(swapping):
     text = "struct p { int x; } it = {1}; struct p *chosen = &it; int f(void) { return 1; }"
     lib = swapping(text)

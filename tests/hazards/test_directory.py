@@ -22,7 +22,7 @@ PREFIX = f"midflight-{os.getuid()}-"
 # Loads a library, says where its copy lies, and ends as it is told to.
 PROCESS = """
 import os, sys, midflight
-module = midflight.load(sys.argv[1])
+module = midflight.load(sys.argv[1], lane="here")
 print(midflight.versions(module)[0].path, module.value(), flush=True)
 {0}
 """

@@ -131,7 +131,13 @@ def test_nodelete(workshop, plain):
     paths = [workshop.library(f"n{n}", text.format(n), "-Wl,-z,nodelete") for n in (1, 2)]
     assert plain("one = dlopen(arguments[0]); dlclose(one); print(mapped(arguments[0]))", paths[0]).words == ["True"]
 
-    module = midflight.load(paths[0])
+    elsewhere = midflight.load(paths[0])
+    report = midflight.swap(elsewhere, paths[1])
+    assert elsewhere.value() == 2
+    assert (report.old.lane, report.old.status) == ("worker", "unloaded"), "its process is gone"
+    assert any("DF_1_NODELETE" in warning for warning in report.warnings)
+
+    module = midflight.load(paths[0], lane="here")
     old = midflight.swap(module, paths[1]).old
     assert module.value() == 2
     assert old.status == "resident"

@@ -48,8 +48,10 @@ _RESERVED_FIELDS = frozenset({"_fields_", "_pack_", "_anonymous_", "_layout_", "
 class CTypes:
     """The ctypes classes of one interface."""
 
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: Interface, *, elsewhere: bool = False) -> None:
+        """``elsewhere``: pointers in the library's memory mean nothing in this process; they are plain addresses then."""
         self._interface = interface
+        self._elsewhere = elsewhere
         self._known: dict[TypeId, CType] = {}
         self._enums: dict[TypeId, type[enum.IntEnum]] = {}
         self._incomplete: set[TypeId] = set()
@@ -168,6 +170,8 @@ class CTypes:
 
     def _held(self, type_id: TypeId) -> CType:
         """Return the class of a type that is part of another one, complete."""
+        if self._elsewhere and isinstance(self._interface.strip(type_id), Pointer):
+            return ctypes.c_void_p
         found = self._of(type_id)
         if type_id in self._incomplete:
             self._complete(type_id)

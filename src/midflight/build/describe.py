@@ -14,6 +14,7 @@ from midflight.build.base import Given
 from midflight.build.cargo import CargoSource, project_name
 from midflight.build.command import CommandSource, split_command
 from midflight.build.flags import normalise
+from midflight.build.go import GoSource
 from midflight.build.library import LibrarySource
 from midflight.build.rust import RustSource
 from midflight.build.zig import ZigSource
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
-_KNOWN = "C, C++, Rust and Zig sources, Cargo projects and shared libraries (.so)"
+_KNOWN = "C, C++, Rust, Zig and Go sources, Cargo projects, Go packages and shared libraries (.so)"
 _LIBRARY_NAME = re.compile(r".+\.so(\.[0-9][0-9.]*)?")
 _MAKERS: dict[str, Callable[[str, Given], Source]] = {
     **dict.fromkeys(native.C_SUFFIXES | native.CXX_SUFFIXES, native.NativeSource),
     ".rs": RustSource,
     ".zig": ZigSource,
+    ".go": GoSource,
 }
 _ELF = b"\x7fELF"
 _HEADERS = frozenset({".h", ".hh", ".hpp", ".hxx"})
@@ -153,8 +155,8 @@ def _single(given: Given) -> Source:
     maker = _MAKERS.get(path.suffix)
     if maker is not None:
         return maker(module_name(path), given)
-    if path.suffix == ".go" or path.name == "go.mod":
-        raise _go(given)
+    if path.name == "go.mod":
+        return _directory(path.parent, Given((path.parent,), given.display, given.flags, given.cwd))
     if _LIBRARY_NAME.fullmatch(path.name) or _is_elf(path, given):
         return _library(path, given)
     raise _unknown(path, given, found.st_size)
@@ -164,15 +166,10 @@ def _directory(path: Path, given: Given) -> Source:
     if (path / "Cargo.toml").exists():
         return _cargo(path / "Cargo.toml", given)
     if (path / "go.mod").exists() or any(path.glob("*.go")):
-        raise _go(given)
-    what = "this is a directory without a Cargo.toml"
+        return GoSource(identifier(path.name), given)
+    what = "this is a directory without a Cargo.toml or Go files"
     todo = "name the source files or the library in it, or give build= and artifact="
     raise SourceError(what, subject=given.display, todo=todo)
-
-
-def _go(given: Given) -> SourceError:
-    what = "this is Go, which isn't served in this version"
-    return SourceError(what, subject=given.display, todo=f"midflight loads {_KNOWN}")
 
 
 def _cargo(path: Path, given: Given) -> Source:

@@ -27,14 +27,18 @@ class Place:
     """Where a private copy is put: a file of its own, or memory (``path`` is None)."""
 
     def __init__(self, wanted: Wanted, found: list[Neighbour]) -> None:
-        stem = plain_stem(f"{wanted.module}.{wanted.label}")
+        self._stem = plain_stem(f"{wanted.module}.{wanted.label}")
+        self._found = found
+        self.memory_name = f"midflight:{self._stem}-{next(_counter)}"
+        self._take()
+
+    def _take(self) -> None:
         self._owner = os.getpid()
-        self._directory = private.new_directory(stem) if found else None
+        self._directory = private.new_directory(self._stem) if self._found else None
         if self._directory is not None:
-            self.path: str | None = f"{neighbours.lay_out(self._directory, found)}/{stem}.so"
+            self.path: str | None = f"{neighbours.lay_out(self._directory, self._found)}/{self._stem}.so"
         else:
-            self.path = private.new_path(stem)
-        self.memory_name = f"midflight:{stem}-{next(_counter)}"
+            self.path = private.new_path(self._stem)
 
     def remove(self) -> None:
         """Remove what is around the copy; the copy itself belongs to the image.  A fork's child has no part in it."""
@@ -46,6 +50,13 @@ class Place:
         if self.path is not None and self._owner == os.getpid():
             with contextlib.suppress(OSError):
                 Path(self.path).unlink()
+
+    def renew(self) -> None:
+        """Make room for another copy instead; a fork's child gets a place of its own."""
+        if self._owner == os.getpid():
+            self.clear()
+        else:
+            self._take()
 
     def remove_all(self) -> None:
         """Remove everything."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import platform
 import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core
-from midflight._errors import WorkerError
+from midflight._errors import ArgumentTypeError, WorkerError
+from midflight._fork import Lock
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar
 from midflight.artifact.layout import size_of
 from midflight.lanes.native.bindings import Binder, UnusableError
 from midflight.lanes.native.callbacks import CallbackMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from midflight._core import Binding, Link, Table
     from midflight.artifact.ctypes_types import CTypes
@@ -27,6 +30,9 @@ _DESCRIBE = 8
 _MOST_CALLBACKS = 1024
 _INTEGER, _DOUBLE, _TEXT, _ITEM, _CONST_ITEM = range(5)
 _LARGEST_IN_REGISTERS = 16
+_MOST_STACK_WORDS = 64 - 16
+"""For structs that are passed in memory; the rest is for those that find no register free."""
+
 
 
 class Callbacks:
@@ -34,38 +40,53 @@ class Callbacks:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._mutex = threading.Lock()
+        self._mutex = Lock()  # protects all below; never held while a worker is waited for
         self._numbers: dict[tuple[int, bytes], int] = {}
+        self._described: tuple[Link | None, set[int]] = (None, set())
         self._serving: Link | None = None
 
     def address(self, function: int, params: bytes) -> int:
         """Return the function pointer in the worker that stands for one here (an address)."""
         link = self._process.link
         with self._mutex:
-            number = self._numbers.get((function, params))
-            if number is None:
-                number = len(self._numbers)
-                if number == _MOST_CALLBACKS:
-                    what = f"{_MOST_CALLBACKS} different callbacks have been given to this version"
-                    raise WorkerError(what, subject=self._process.name, todo="pass the same callable again and again")
-                self._process.worker.set_callback(number, function, params)
-                self._numbers[function, params] = number
-                _describe(link, number, params)
-            if self._serving is not link:
-                self._serving = link
-                _serve(link, self._process.worker)
+            number = self._number(function, params)
+            described = self._described_in(link)
+            serving, self._serving = self._serving, link
+        if serving is not link:
+            _serve(link, self._process.worker)
+        if number not in described:
+            # Several threads may say the same: it is only noted once all are sure that it was heard.
+            self._describe(link, number, params)
+            described.add(number)
         start, size = link.thunks
         return start + number * size
 
-    def describe_all(self, link: Link) -> None:
-        """Tell a fresh worker about all."""
-        with self._mutex:
-            for (_, params), number in self._numbers.items():
-                _describe(link, number, params)
+    @property
+    def link(self) -> Link:
+        """The process that runs now."""
+        return self._process.link
 
+    def _number(self, function: int, params: bytes) -> int:
+        number = self._numbers.get((function, params))
+        if number is None:
+            number = len(self._numbers)
+            if number == _MOST_CALLBACKS:
+                what = f"{_MOST_CALLBACKS} different callbacks have been given to this version"
+                raise WorkerError(what, subject=self._process.name, todo="pass the same callable again and again")
+            self._process.worker.set_callback(number, function, params)
+            self._numbers[function, params] = number
+        return number
 
-def _describe(link: Link, number: int, params: bytes) -> None:
-    link.send(_DESCRIBE, number, params)
+    def _described_in(self, link: Link) -> set[int]:
+        """Return the numbers that a worker knows: none, if it is a fresh one."""
+        if self._described[0] is not link:
+            self._described = (link, set())
+        return self._described[1]
+
+    def _describe(self, link: Link, number: int, params: bytes) -> None:
+        # A worker that dies now is noticed by the call, which is made again with a fresh one.
+        with contextlib.suppress(_core.LinkDead):
+            link.send(_DESCRIBE, number, params)
 
 
 def _serve(link: Link, worker: _core.Worker) -> None:
@@ -90,6 +111,27 @@ class WorkerCallbackMaker(CallbackMaker):
         """Return the address in the worker of a function pointer for ``value``; None if it can't be called."""
         address = super().__call__(value)
         return self._callbacks.address(address, self._params) if address else address
+
+    def _argument(self, param: TypeId) -> Any:
+        # What isn't brought over can't be looked at from here.
+        if isinstance(self._interface.strip(param), Pointer) and self._describe(param) == (_INTEGER, 0):
+            return ctypes.c_void_p
+        return super()._argument(param)
+
+    def _result(self) -> tuple[Any, Callable[[Any], Any]]:
+        result, check = super()._result()
+        if isinstance(self._interface.strip(self._signature.result), Pointer):
+            return result, self._pointer_result
+        return result, check
+
+    def _pointer_result(self, value: Any) -> int | None:
+        """Return an address in the worker."""
+        if value is None or isinstance(value, int):
+            return value or None
+        if isinstance(value, _core.Pointer) and value.link is not None and value.link is self._callbacks.link:
+            return value.address
+        what = f"a callback returned {type(value).__name__} where a pointer is expected"
+        raise ArgumentTypeError(what, todo="let it return a Pointer that the same version gave, or None")
 
     def _describe(self, param: TypeId) -> tuple[int, int]:
         match self._interface.strip(param):
@@ -124,6 +166,10 @@ class WorkerBinder(Binder):
         self._worker_callbacks = callbacks
 
     def _make(self, call: Call) -> Binding:
+        words = sum((param[3] + 7) // 8 for param in call.params if param[1] == "struct" and param[7] == "M")
+        if words > _MOST_STACK_WORDS:
+            what = f"its structs by value have {words * 8} bytes; at most {_MOST_STACK_WORDS * 8} can be passed to a worker"
+            call = call._replace(unusable=what, params=[], result=("void", "void", None, ""))
         return _core.Binding(
             call.name,
             call.address,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core
@@ -70,7 +71,7 @@ class WorkerLane:
             file.write(wanted.data)
         program = Program(
             installed_program(),
-            tuple(self._words(wanted, place)),
+            partial(self._words, wanted.module, wanted.label, place, lazy=wanted.lazy),
             library=library,
             slots=self._options.workers,
             callback_slots=1,
@@ -82,19 +83,19 @@ class WorkerLane:
             program,
             call_timeout=self._options.limits.call,
             backtrace=lambda link: backtrace(link, data),
-            clean_up=place.clear,
+            clean_up=place.renew,
         )
 
-    def _words(self, wanted: Wanted, place: Place) -> list[bytes]:
+    def _words(self, module: str, label: str, place: Place, *, lazy: bool) -> tuple[bytes, ...]:
         """Arguments of the worker program: see native/worker/main.c."""
         limits = self._options.limits
-        words = [f"midflight-worker {wanted.module} {wanted.label}", f"name={wanted.module}"]
+        words = [f"midflight-worker {module} {label}", f"name={module}"]
         words += [f"path={place.path}"] if place.path is not None else []
-        words += ["lazy"] if wanted.lazy else []
+        words += ["lazy"] if lazy else []
         words += ["sandbox"] if self._options.sandbox else []
         for name, value in (("memory", limits.memory), ("cpu", limits.cpu), ("files", limits.files)):
             words += [f"{name}={max(1, round(value))}"] if value is not None else []
-        return [os.fsencode(word.replace("\0", "")) for word in words]
+        return tuple(os.fsencode(word.replace("\0", "")) for word in words)
 
 
 class WorkerCode:
@@ -105,8 +106,8 @@ class WorkerCode:
         self._process = process
         self._place = place
         self._callbacks = Callbacks(process)
-        process.prepare = self._callbacks.describe_all
-        self.ctypes = CTypes(wanted.interface)
+        before = wanted.before
+        self.ctypes = before.ctypes if isinstance(before, WorkerCode) else CTypes(wanted.interface, elsewhere=True)
         self.path = f"process {process.link.pid}"
         self.warnings: tuple[str, ...] = ()
         self._interface = wanted.interface
@@ -151,7 +152,8 @@ class WorkerCode:
     def _put(self, table: _core.Table, slot: int, wanted: ExplicitFunction) -> None:
         address = self._addresses.get(wanted.symbol_of)
         if address is not None:
-            table.put(slot, self._new_binder(wanted.interface, CTypes(wanted.interface)).bind(wanted.function, address))
+            binder = self._new_binder(wanted.interface, CTypes(wanted.interface, elsewhere=True))
+            table.put(slot, binder.bind(wanted.function, address))
 
     # ---- variables
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midflight import _core
+from midflight._fork import Lock
 from midflight._errors import CallTimeoutError, MidflightError, UnloadedError, WorkerCrashedError, WorkerError
 from midflight.lanes.worker.monitor import monitor
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("midflight")
 
 REPEATED, WITHIN = 3, 60.0
+ATTEMPTS = 3
+"""How often a request is made that no worker lives to begin."""
+
 READY_TIMEOUT = 30.0
 """Seconds for a library's constructors."""
 
@@ -59,11 +62,13 @@ def _no_frames(_link: Link) -> tuple[str, ...]:
 class Program:
     """What to run.  ``descriptor``: of the executable; ``library``: of the library's bytes, or -1.
 
+    ``arguments`` are asked for at each start, after what the process before has left behind was removed.
+
     Owns both descriptors (the executable's unless ``shared``).
     """
 
     descriptor: int
-    arguments: tuple[bytes, ...]
+    arguments: Callable[[], tuple[bytes, ...]]
     library: int = -1
     slots: int = 1
     callback_slots: int = 0
@@ -76,7 +81,7 @@ class Program:
         environment = tuple(name + b"=" + value for name, value in settings.items())
         return _core.Link(
             self.descriptor,
-            self.arguments,
+            self.arguments(),
             environment,
             library=self.library,
             slots=self.slots,
@@ -122,7 +127,7 @@ class Process:
         self._call_timeout = call_timeout
         self._backtrace = backtrace
         self._clean_up = clean_up
-        self._mutex = threading.RLock()  # protects all below; held while a fresh worker is started
+        self._mutex = Lock()  # protects all below; held while a fresh worker is started
         self._crashes: deque[float] = deque(maxlen=REPEATED)
         self._ended = False
         self.worker = _core.Worker(self._keep, timeout=call_timeout or 0.0)
@@ -176,14 +181,16 @@ class Process:
     ) -> bytes:
         """Send a request of a kind (see native/channel.h) and return the answer; raises as `message` does."""
         limit = timeout if timeout is not None else self._call_timeout
+        left = ATTEMPTS
         while True:
             link = self.link
+            left -= 1
             try:
                 return link.send(kind, number, payload, timeout=limit or 0.0, callback=callback, wanted=wanted)
             except _core.LinkDead as error:
-                self._lost(link, subject or self.name, begun=bool(error.args[0]), late=False)
+                self._lost(link, subject or self.name, begun=bool(error.args[0]) or not left)
             except _core.LinkLate:
-                self._lost(link, subject or self.name, begun=True, late=True)
+                self._lost(link, subject or self.name, begun=True, late=limit)
 
     def end(self) -> None:
         """End the process and let go of everything.  Calls that start from now on raise `UnloadedError`."""
@@ -197,21 +204,27 @@ class Process:
         if link is not None:
             monitor.forget(link)
             link.end(GRACE)
+            if link.crash is not None:
+                _log.error("%s, at its end: %s", self.name, self._crashed(link, self.name))
 
     # ---- what goes wrong
 
-    def _keep(self, function: str, begun: bool, late: bool) -> None:  # noqa: FBT001 - the core calls it
-        """Say what becomes of a call that didn't come back; return if it may be repeated."""
-        self._lost(self.worker.link, function, begun=begun, late=late)
+    def _keep(self, link: Link | None, function: str, begun: bool, late: bool) -> None:  # noqa: FBT001 - the core calls it
+        """Say what becomes of a call through ``link`` that didn't come back; return if it may be repeated."""
+        self._lost(link, function, begun=begun, late=self._call_timeout if late else None)
 
-    def _lost(self, link: Link | None, subject: str, *, begun: bool, late: bool) -> None:
-        if link is not None and late:
-            link.kill()
-        if link is not None and not link.foreign:
+    def _lost(self, link: Link | None, subject: str, *, begun: bool, late: float | None = None) -> None:
+        if link is not None and link.foreign:
+            if begun:
+                what = "this process was forked in the middle of the call, which goes on in the process it came from"
+                raise WorkerError(what, subject=subject, todo="call again: this process has a worker of its own")
+        elif link is not None:
+            if late is not None:
+                link.kill()
             link.gone(-1)
             self._note_crash(link)
-        if late:
-            what = f"it took longer than {self._call_timeout or 'it was given'} s; its worker process has been ended"
+        if late is not None:
+            what = f"it took longer than {late:g} s; its worker process has been ended"
             todo = "the next call gets a fresh worker; allow more with limits=Limits(call=...), or mend the function"
             raise CallTimeoutError(what, subject=subject, todo=todo)
         if begun and link is not None:
@@ -224,13 +237,17 @@ class Process:
             if self.worker.link is not link or self._ended:
                 return
             self.worker.link = None
+        monitor.forget(link)
+        _log.error("%s: %s", self.name, how_it_ended(link))
+        self._count_crash()
+
+    def _count_crash(self) -> None:
+        with self._mutex:
             now = time.monotonic()
             self._crashes.append(now)
             failing = None
             if len(self._crashes) == REPEATED and now - self._crashes[0] <= WITHIN:
                 failing, self.failing = self.failing, None
-        monitor.forget(link)
-        _log.error("%s: %s", self.name, how_it_ended(link))
         if failing is not None:
             failing()
 
@@ -263,9 +280,22 @@ class Process:
                 return
             if current is not None and not current.foreign:
                 monitor.forget(current)
+            self.worker.link = self._prepared()
+
+    def _prepared(self) -> Link:
+        """Start a process and get it ready to serve; a crash of it counts as any."""
+        try:
             link = self._fresh()
+        except WorkerCrashedError:
+            self._count_crash()
+            raise
+        try:
             self.prepare(link)
-            self.worker.link = link
+        except _core.LinkDead:
+            monitor.forget(link)
+            self._count_crash()
+            raise self._crashed(link, self.name) from None
+        return link
 
     def _fresh(self) -> Link:
         self._clean_up()
