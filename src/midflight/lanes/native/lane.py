@@ -145,7 +145,12 @@ class _Place:
             self.path: str | None = f"{neighbours.lay_out(self._directory, found)}/{stem}.so"
         else:
             self.path = private.new_path(stem)
+        self._stem = stem
         self.memory_name = f"midflight:{stem}-{next(_counter)}"
+
+    def renew(self) -> None:
+        """After the file couldn't be made: take another path if the directory was removed, else memory."""
+        self.path = private.renewed_path(self._stem) if self._directory is None else None
 
     def remove(self) -> None:
         """Remove what is around the copy; the copy itself belongs to the image.  A fork's child has no part in it."""
@@ -160,19 +165,20 @@ _CANT_MAP = "failed to map segment"
 def _open_image(wanted: Wanted, place: _Place) -> Image:
     """Map a private copy in a file; in memory, where there is no directory, no room in it, or no code allowed there."""
     try:
-        if place.path is None:
-            return _map(wanted, place, None)
-        try:
-            return _map(wanted, place, place.path)
-        except LoadError as error:
-            if _CANT_MAP not in error.what:
-                raise
-        except MidflightError as error:
-            if type(error) is not MidflightError:  # only the operating system's refusal has no kind of its own
-                raise
+        while place.path is not None:
+            try:
+                return _map(wanted, place, place.path)
+            except LoadError as error:
+                if _CANT_MAP not in error.what:
+                    raise
+                place.path = None
+            except MidflightError as error:
+                if type(error) is not MidflightError:  # only the operating system's refusal has no kind of its own
+                    raise
+                place.renew()
         return _map(wanted, place, None)
     except LoadError as error:
-        raise _explain(error, str(place.path), wanted.source) from None
+        raise _explain(error, place.path, wanted.source) from None
     except MidflightError as error:
         error.subject = wanted.source
         raise
@@ -189,13 +195,14 @@ def _stale(wanted: Wanted, file: Path) -> str:
     )
 
 
-def _explain(error: LoadError, path: str, source: str) -> LoadError:
+def _explain(error: LoadError, path: str | None, source: str) -> LoadError:
     """Turn the loader's words into the error for their kind, naming the user's file, not our copy."""
     if isinstance(error, ConstructorError):
         error.subject = source
         error.todo = "mend the constructor of the static object or the function marked as constructor that raised it"
         return error
-    words = re.sub(r"(/proc/self[/.]*/fd/\d+|" + re.escape(path) + ")", Path(source).name, error.what)
+    copy = r"/proc/self[/.]*/fd/\d+" if path is None else re.escape(path)
+    words = re.sub(copy, lambda _copy: Path(source).name, error.what)
     undefined, missing = _UNDEFINED.search(words), _MISSING.search(words)
     if undefined is not None:
         todo = f"link the library with what defines {undefined['name']} (flags=), or define it"
