@@ -24,7 +24,7 @@
 typedef struct mf_image mf_image;
 
 typedef struct mf_image_options {
-    const char *path; /* where to put the private copy; must not exist.  NULL: a sealed memfd */
+    const char *path; /* where to put the private copy; as mf_copy_make wants it.  NULL: a sealed memfd */
     const char *name; /* a name for people: the memfd's, in messages */
     bool lazy;        /* resolve functions at their first call, not all of them now */
     bool (*before_load)(void); /* called when the copy is made and nothing of the library has run; false: give up */

@@ -14,7 +14,8 @@ typedef struct mf_copy {
     int memfd;
 } mf_copy;
 
-/* Makes the file `path`, which must not exist; with NULL, a memfd called `name`.  Nothing is left behind when it fails
+/* Makes the file `path`, which must not exist, and must be absolute and free of symbolic links: the memory map is
+ * searched for it as it stands; with NULL, a memfd called `name`.  Nothing is left behind when it fails
  * (kind MF_SYSTEM). */
 mf_failure_kind mf_copy_make(mf_copy *copy, const char *path, const char *name, const void *bytes, size_t size,
                              mf_failure *failure);

@@ -18,6 +18,7 @@ enum { KEYS = 1024 }; /* as many as a process can have: PTHREAD_KEYS_MAX */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the table */
 static key keys[KEYS];
+static size_t reached; /* all from here on were never taken, and needn't be looked at */
 static _Thread_local key *ending; /* whose destructor this thread is in */
 
 static void
@@ -74,6 +75,7 @@ take_key(void (*destructor)(void *))
         if (!one->taken && one->running == 0) {
             *one = (key){.taken = true, .armed = true, .destructor = destructor};
             found = one;
+            reached = (size_t)(one - keys) >= reached ? (size_t)(one - keys) + 1 : reached;
         }
     }
     pthread_mutex_unlock(&lock);
@@ -114,7 +116,7 @@ wrap_key_delete(pthread_key_t number)
 {
     pthread_mutex_lock(&lock);
     int problem = pthread_key_delete(number);
-    for (size_t i = 0; problem == 0 && i < KEYS; i++) {
+    for (size_t i = 0; problem == 0 && i < reached; i++) {
         if (keys[i].taken && keys[i].key == number) {
             keys[i].taken = false;
         }
@@ -134,7 +136,7 @@ static size_t
 count_running(uintptr_t low, uintptr_t high)
 {
     size_t count = 0;
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < reached; i++) {
         if (lies_in(&keys[i], low, high)) {
             count += keys[i].running;
         }
@@ -156,7 +158,7 @@ mf_thread_keys_disarm(uintptr_t low, uintptr_t high)
 {
     pthread_mutex_lock(&lock);
     bool quiet = count_running(low, high) == 0;
-    for (size_t i = 0; quiet && i < KEYS; i++) {
+    for (size_t i = 0; quiet && i < reached; i++) {
         if (lies_in(&keys[i], low, high)) {
             keys[i].armed = false;
         }
@@ -170,7 +172,7 @@ mf_thread_keys_delete(uintptr_t low, uintptr_t high)
 {
     size_t count = 0;
     pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < reached; i++) {
         if (keys[i].taken && lies_in(&keys[i], low, high)) {
             pthread_key_delete(keys[i].key);
             keys[i].taken = false;
@@ -198,7 +200,7 @@ after_fork_in_parent(void)
 static void
 after_fork_in_child(void)
 {
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < reached; i++) {
         keys[i].running = &keys[i] == ending;
     }
     pthread_mutex_unlock(&lock);

@@ -172,6 +172,14 @@ point_to(uint64_t *address, const void *data, size_t size, bool back, Views *vie
     }
 }
 
+/* Whether it is what ctypes.byref() returns, whose type has no public name; from 3.12 on it is spelled with its module. */
+static bool
+is_byref(PyObject *value)
+{
+    const char *name = Py_TYPE(value)->tp_name;
+    return strcmp(name, "CArgObject") == 0 || strcmp(name, "_ctypes.CArgObject") == 0;
+}
+
 static int
 convert_buffer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views, bool known)
 {
@@ -182,9 +190,8 @@ convert_buffer(const Param *param, PyObject *value, PyObject *function, uint64_t
     if (PyObject_GetBuffer(value, view, PyBUF_RECORDS_RO) != 0) {
         PyErr_Clear();
         return wrong_type(param, value, function,
-                          strcmp(Py_TYPE(value)->tp_name, "CArgObject") == 0
-                              ? "pass the object itself, without ctypes.byref()"
-                              : "it offers no memory that can be shared");
+                          is_byref(value) ? "pass the object itself, without ctypes.byref()"
+                                          : "it offers no memory that can be shared");
     }
     views->count++; /* from here on it is released with the others */
     if (check_view(param, value, function, view, known) != 0) {

@@ -90,6 +90,8 @@ class Control:
         self.slots: dict[str, int] = {}
         self.explicit: dict[str, ExplicitFunction] = {}
         self.functions: dict[str, _core.Function] = {}
+        self._offered: list[str] = []  # the current version's functions, by name
+        self._attributes: dict[str, object] = {}  # what the module gets for them
         self.current: Generation | None = None
         self.past: deque[tuple[Artifact, Source]] = deque(maxlen=KEPT_VERSIONS)
         self.generations: deque[Generation] = deque()
@@ -158,14 +160,16 @@ class Control:
         module, current = self.module, self.current
         if module is None or current is None:
             return
-        offered = {function.name for function in current.interface.functions if is_attribute(function.name)}
-        for name in offered:
-            module.__dict__[name] = self.function(name)
-        # What help() lists: it can't tell otherwise that the functions belong to the module.
-        module.__dict__["__all__"] = sorted(offered)
-        for name, function in self.functions.items():
-            if name not in offered and module.__dict__.get(name) is function:
-                del module.__dict__[name]
+        offered = [function.name for function in current.interface.functions]
+        if offered != self._offered:
+            self._offered = offered
+            names = sorted(set(filter(is_attribute, offered)))
+            # __all__ is what help() lists: it can't tell otherwise that the functions belong to the module.
+            self._attributes = {name: self.function(name) for name in names} | {"__all__": names}
+            for name, function in self.functions.items():
+                if name not in self._attributes and module.__dict__.get(name) is function:
+                    del module.__dict__[name]
+        module.__dict__.update(self._attributes)
 
     # ---- memory
 

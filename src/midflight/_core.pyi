@@ -70,8 +70,9 @@ class Image:
     thread_destructors: bool
     path: str
     def __new__(cls, data: ReadableBuffer, name: str, path: StrPath | None = None, lazy: bool = False) -> Image:
-        """Copy ``data`` to ``path`` (which must not exist; None: a sealed memfd called ``name``), check it, map it.
+        """Copy ``data`` to ``path`` (None: a sealed memfd called ``name``), check it, map it.
 
+        ``path`` must not exist, and must be absolute and free of symbolic links: the memory map is searched for it.
         Raises `BadLibraryError`, `WrongMachineError`, `LoadError` (the loader's words), `ConstructorError`, or
         `MidflightError` where the system has no room; nothing is left behind then.
         """

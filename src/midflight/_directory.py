@@ -74,26 +74,37 @@ class PrivateDirectory:
     def new_path(self, stem: str) -> str | None:
         """Return a path that was never used before, of a `plain_stem`; None where no directory can be had.
 
-        A str, because every swap comes here, and a Path costs as much as the switch itself.
+        A str, because every swap comes here, and a Path costs as much as the switch itself.  For the same reason nobody
+        looks here whether the directory is still there: who can't make the file asks `renewed_path`.
         """
         with self._mutex:
-            if not self._made or (self._path is not None and not os.path.isdir(self._text)):  # noqa: PTH112
+            if not self._made:
                 self._make()
-            if self._path is None:
+            return self._next(stem)
+
+    def renewed_path(self, stem: str) -> str | None:
+        """Return a path as `new_path` does, in a new directory, if somebody has removed the old one; else None."""
+        with self._mutex:
+            if self._path is None or self._path.is_dir():
                 return None
-            return f"{self._text}/{stem}-{next(self._numbers)}.so"
+            self._make()
+            return self._next(stem)
+
+    def _next(self, stem: str) -> str | None:
+        return None if self._path is None else f"{self._text}/{stem}-{next(self._numbers)}.so"
 
     def new_directory(self, stem: str) -> Path | None:
         """Make a directory that was never used before, or return None as `new_path` does."""
         text = self.new_path(stem)
-        if text is None:
-            return None
-        path = Path(text)
-        try:
-            path.mkdir(mode=0o700)
-        except OSError:
-            return None
-        return path
+        while text is not None:
+            path = Path(text)
+            try:
+                path.mkdir(mode=0o700)
+            except OSError:
+                text = self.renewed_path(stem)
+            else:
+                return path
+        return None
 
     def forget(self) -> None:
         """In the child of a fork: the directory is the parent's.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from midflight.artifact import dwarf
+from midflight.artifact.dwarf import reader as dwarf
 
 if TYPE_CHECKING:
     from pathlib import Path

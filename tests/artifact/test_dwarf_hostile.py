@@ -9,9 +9,10 @@ import pytest
 
 from midflight import MidflightError
 from midflight._errors import BadLibraryError, InterfaceError, WrongMachineError
-from midflight.artifact import dwarf, stub
+from midflight.artifact import stub
 from midflight.artifact.compare import compare
 from midflight.artifact.ctypes_types import CTypes
+from midflight.artifact.dwarf import reader as dwarf
 from midflight.artifact.elf import Elf, exported_symbols
 
 SOURCE = """

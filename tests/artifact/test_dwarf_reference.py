@@ -7,8 +7,8 @@ import io
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from midflight.artifact.dwarf_constants import At
-from midflight.artifact.dwarf_entries import Debug
+from midflight.artifact.dwarf.constants import At
+from midflight.artifact.dwarf.entries import Debug
 from midflight.artifact.elf import Elf
 
 SOURCE = """

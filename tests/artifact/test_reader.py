@@ -7,7 +7,8 @@ import hashlib
 import msgspec
 import pytest
 
-from midflight.artifact import dwarf, reader
+from midflight.artifact import reader
+from midflight.artifact.dwarf import reader as dwarf
 from midflight.artifact.interface import Param, Typedef
 from midflight.artifact.reader import read_interface
 

@@ -6,6 +6,7 @@ Would catch: copies that others can write to, directories that pile up, a live p
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -192,6 +193,19 @@ print(module.value(), midflight.versions(module)[1].path)
     words = run(library, ending).stdout.split()
     assert words[2] == "5"
     assert Path(words[3]).is_relative_to(base)
+
+
+def test_a_new_directory_is_made_for_one_that_was_removed_only():
+    private = PrivateDirectory()
+    assert private.renewed_path("stem") is None
+    old = Path(private.new_path("stem")).parent
+    assert private.renewed_path("stem") is None
+    shutil.rmtree(old)
+    made = private.new_directory("stem")
+    assert made.is_dir()
+    assert made.parent != old
+    assert private.renewed_path("stem") is None
+    private.remove()
 
 
 def test_no_room_in_the_directory(library, tmp_path, monkeypatch):

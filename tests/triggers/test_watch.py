@@ -274,5 +274,7 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 w.stop()
 """
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=WAIT)
+    # From 3.12 on Python warns of every fork beside threads, which is what this test is about.
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT)
     assert (done.stdout, done.stderr) == ("7\n", "")

@@ -19,7 +19,7 @@ import msgspec
 from midflight._cache import cache_directory
 from midflight._errors import InterfaceError
 from midflight._fork import Lock
-from midflight.artifact import dwarf
+from midflight.artifact.dwarf import reader as dwarf
 from midflight.artifact.elf import Elf, exported_symbols
 from midflight.artifact.interface import Interface  # noqa: TC001 - msgspec reads the annotation
 from midflight.artifact.type_table import has_cycle, parts_of

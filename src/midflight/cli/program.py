@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import types
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -100,7 +101,12 @@ def _run(code: CodeType, file: str, loader: object, spec: ModuleSpec | None, arg
         main.__annotations__ = {}
     sys.modules["__main__"] = main
     sys.argv = argv
-    _guarded(lambda: exec(code, main.__dict__))  # noqa: S102 - to run a program is what this is for
+    try:
+        _guarded(lambda: exec(code, main.__dict__))  # noqa: S102 - to run a program is what this is for
+    finally:
+        # Its threads may go on.  Python waits for them by this same function, but 3.12 lets no thread or process start
+        # while it does, so that nothing could be built and swapped any more.  The second time it returns at once.
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _guarded(do: Callable[[], _T]) -> _T:

@@ -95,8 +95,9 @@ class Binder:
         before = self._before.get(function.qualified)
         if before is not None and _same_call(before[0], function):
             binding = before[1].moved(address, FunctionInfo(self._interface, function))
-        else:
-            binding = self._bind(function, address)
+            self.bound[function.qualified] = function, binding
+            return binding
+        binding = self._bind(function, address)
         if self._outlives(function, binding):
             self.bound[function.qualified] = function, binding
         return binding

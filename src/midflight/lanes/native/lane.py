@@ -160,19 +160,20 @@ _CANT_MAP = "failed to map segment"
 def _open_image(wanted: Wanted, place: Place) -> Image:
     """Map a private copy in a file; in memory, where there is no directory, no room in it, or no code allowed there."""
     try:
-        if place.path is None:
-            return _map(wanted, place, None)
-        try:
-            return _map(wanted, place, place.path)
-        except LoadError as error:
-            if _CANT_MAP not in error.what:
-                raise
-        except MidflightError as error:
-            if type(error) is not MidflightError:  # only the operating system's refusal has no kind of its own
-                raise
+        while place.path is not None:
+            try:
+                return _map(wanted, place, place.path)
+            except LoadError as error:
+                if _CANT_MAP not in error.what:
+                    raise
+                place.path = None
+            except MidflightError as error:
+                if type(error) is not MidflightError:  # only the operating system's refusal has no kind of its own
+                    raise
+                place.fall_back()
         return _map(wanted, place, None)
     except LoadError as error:
-        raise explain(error, str(place.path), wanted.source) from None
+        raise explain(error, place.path, wanted.source) from None
     except MidflightError as error:
         error.subject = wanted.source
         raise

@@ -51,6 +51,10 @@ class Place:
             with contextlib.suppress(OSError):
                 Path(self.path).unlink()
 
+    def fall_back(self) -> None:
+        """After the file couldn't be made: take another path if the directory was removed, else memory."""
+        self.path = private.renewed_path(self._stem) if self._directory is None else None
+
     def renew(self) -> None:
         """Make room for another copy instead; a fork's child gets a place of its own."""
         if self._owner == os.getpid():
@@ -64,13 +68,14 @@ class Place:
         self.remove()
 
 
-def explain(error: LoadError, path: str, source: str) -> LoadError:
+def explain(error: LoadError, path: str | None, source: str) -> LoadError:
     """Turn the loader's words into the error for their kind, naming the user's file, not our copy."""
     if isinstance(error, ConstructorError):
         error.subject = source
         error.todo = "mend the constructor of the static object or the function marked as constructor that raised it"
         return error
-    words = re.sub(r"(/proc/self[/.]*/fd/\d+|" + re.escape(path) + ")", Path(source).name, error.what)
+    copy = r"/proc/self[/.]*/fd/\d+" if path is None else re.escape(path)
+    words = re.sub(copy, lambda _copy: Path(source).name, error.what)
     undefined, missing = _UNDEFINED.search(words), _MISSING.search(words)
     if undefined is not None:
         todo = f"link the library with what defines {undefined['name']} (flags=), or define it"

@@ -14,8 +14,8 @@ from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from midflight.artifact.dwarf_constants import At, Form, Tag
-from midflight.artifact.dwarf_forms import (
+from midflight.artifact.dwarf.constants import At, Form, Tag
+from midflight.artifact.dwarf.forms import (
     INDIRECT,
     LEB,
     STRING,
@@ -31,7 +31,7 @@ from midflight.artifact.dwarf_forms import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from midflight.artifact.dwarf_forms import Value
+    from midflight.artifact.dwarf.forms import Value
     from midflight.artifact.elf import Elf
 
 _DWARF32_LIMIT = 0xFFFFFFF0

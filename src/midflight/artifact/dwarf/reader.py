@@ -13,12 +13,12 @@ import struct
 from typing import TYPE_CHECKING
 
 from midflight._errors import InterfaceError
-from midflight.artifact.dwarf_constants import At, Tag
-from midflight.artifact.dwarf_entries import Debug, Entry, Unit
-from midflight.artifact.dwarf_forms import DwarfError
-from midflight.artifact.dwarf_functions import FunctionReader
-from midflight.artifact.dwarf_lines import FileNames
-from midflight.artifact.dwarf_names import (
+from midflight.artifact.dwarf.constants import At, Tag
+from midflight.artifact.dwarf.entries import Debug, Entry, Unit
+from midflight.artifact.dwarf.forms import DwarfError
+from midflight.artifact.dwarf.functions import FunctionReader
+from midflight.artifact.dwarf.lines import FileNames
+from midflight.artifact.dwarf.names import (
     RECORDS,
     Scopes,
     Spelling,
@@ -28,8 +28,8 @@ from midflight.artifact.dwarf_names import (
     is_runtime,
     resolved_name,
 )
-from midflight.artifact.dwarf_types import TypeReader
-from midflight.artifact.dwarf_variables import VariableReader
+from midflight.artifact.dwarf.types import TypeReader
+from midflight.artifact.dwarf.variables import VariableReader
 from midflight.artifact.elf import Elf
 from midflight.artifact.interface import Interface
 

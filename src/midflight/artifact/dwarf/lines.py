@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from midflight.artifact.dwarf_constants import At, Form
-from midflight.artifact.dwarf_forms import DwarfError, read_form, read_uleb
+from midflight.artifact.dwarf.constants import At, Form
+from midflight.artifact.dwarf.forms import DwarfError, read_form, read_uleb
 
 if TYPE_CHECKING:
-    from midflight.artifact.dwarf_entries import Entry, Unit
-    from midflight.artifact.dwarf_forms import Value
+    from midflight.artifact.dwarf.entries import Entry, Unit
+    from midflight.artifact.dwarf.forms import Value
 
 _PATH, _DIRECTORY = 1, 2
 _MOST_FILES = 1 << 16

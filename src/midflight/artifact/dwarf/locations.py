@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midflight.artifact.dwarf_constants import At, Op
-from midflight.artifact.dwarf_forms import read_uleb
+from midflight.artifact.dwarf.constants import At, Op
+from midflight.artifact.dwarf.forms import read_uleb
 
 if TYPE_CHECKING:
-    from midflight.artifact.dwarf_entries import Entry
+    from midflight.artifact.dwarf.entries import Entry
 
 _THREAD_LOCAL_OPS = frozenset({Op.FORM_TLS_ADDRESS, Op.GNU_PUSH_TLS_ADDRESS})
 _THREAD_OFFSET_OPS = frozenset({

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from midflight.artifact.dwarf_constants import Form
+from midflight.artifact.dwarf.constants import Form
 
 if TYPE_CHECKING:
     from collections.abc import Callable

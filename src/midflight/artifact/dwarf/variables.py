@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from midflight.artifact.dwarf_constants import At, Tag
-from midflight.artifact.dwarf_locations import static_location
-from midflight.artifact.dwarf_names import (
+from midflight.artifact.dwarf.constants import At, Tag
+from midflight.artifact.dwarf.locations import static_location
+from midflight.artifact.dwarf.names import (
     RECORDS,
     declaration,
     dialect,
@@ -21,8 +21,8 @@ from midflight.artifact.interface import Variable
 from midflight.artifact.layout import size_of
 
 if TYPE_CHECKING:
-    from midflight.artifact.dwarf_entries import Entry
-    from midflight.artifact.dwarf_types import TypeReader
+    from midflight.artifact.dwarf.entries import Entry
+    from midflight.artifact.dwarf.types import TypeReader
     from midflight.artifact.elf import Elf
     from midflight.artifact.interface import TypeId
 

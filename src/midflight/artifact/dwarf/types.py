@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from midflight.artifact.dwarf_constants import PASS_BY_REFERENCE, PASS_BY_VALUE, At, Encoding, Tag
-from midflight.artifact.dwarf_names import (
+from midflight.artifact.dwarf.constants import PASS_BY_REFERENCE, PASS_BY_VALUE, At, Encoding, Tag
+from midflight.artifact.dwarf.names import (
     QUALIFIERS,
     RECORDS,
     Spelling,
@@ -20,7 +20,7 @@ from midflight.artifact.dwarf_names import (
     names_const_pointer,
     scope_name,
 )
-from midflight.artifact.dwarf_records import RecordReader
+from midflight.artifact.dwarf.records import RecordReader
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Signature, Typedef
 from midflight.artifact.layout import size_of
 from midflight.artifact.type_table import DEEPEST, TypeTable
@@ -28,7 +28,7 @@ from midflight.artifact.type_table import DEEPEST, TypeTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midflight.artifact.dwarf_entries import Debug, Entry
+    from midflight.artifact.dwarf.entries import Debug, Entry
     from midflight.artifact.interface import Type, TypeId
 
 _INTEGER_SIZES = frozenset({1, 2, 4, 8})

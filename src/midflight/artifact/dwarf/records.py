@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midflight.artifact.dwarf_constants import At, Op, Tag
-from midflight.artifact.dwarf_names import QUALIFIERS, RECORDS, dialect, is_library_namespace
+from midflight.artifact.dwarf.constants import At, Op, Tag
+from midflight.artifact.dwarf.names import QUALIFIERS, RECORDS, dialect, is_library_namespace
 from midflight.artifact.interface import Field, Unsupported
 from midflight.artifact.layout import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from midflight.artifact.dwarf_entries import Entry
-    from midflight.artifact.dwarf_types import TypeReader
+    from midflight.artifact.dwarf.entries import Entry
+    from midflight.artifact.dwarf.types import TypeReader
     from midflight.artifact.interface import TypeId
 
 _MOST_FIELDS = 1 << 16

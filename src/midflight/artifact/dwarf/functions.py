@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from midflight.artifact.dwarf_constants import At, Tag
-from midflight.artifact.dwarf_names import RECORDS, declaration, dialect, is_library_namespace, origin, resolved_name
+from midflight.artifact.dwarf.constants import At, Tag
+from midflight.artifact.dwarf.names import RECORDS, declaration, dialect, is_library_namespace, origin, resolved_name
 from midflight.artifact.interface import Function, Param
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from midflight.artifact.dwarf_entries import Entry
-    from midflight.artifact.dwarf_lines import FileNames
-    from midflight.artifact.dwarf_types import TypeReader
+    from midflight.artifact.dwarf.entries import Entry
+    from midflight.artifact.dwarf.lines import FileNames
+    from midflight.artifact.dwarf.types import TypeReader
     from midflight.artifact.elf import Symbol
 
 _TEMPLATE_TAGS = frozenset({

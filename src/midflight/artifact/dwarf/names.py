@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from midflight.artifact.dwarf_constants import C_LANGUAGES, CPP_LANGUAGES, GO, RUST, ZIG, At, Tag
+from midflight.artifact.dwarf.constants import C_LANGUAGES, CPP_LANGUAGES, GO, RUST, ZIG, At, Tag
 
 if TYPE_CHECKING:
-    from midflight.artifact.dwarf_entries import Entry, Unit
+    from midflight.artifact.dwarf.entries import Entry, Unit
 
 Dialect: TypeAlias = Literal["c", "c++", "rust", "zig", "go", ""]
 
