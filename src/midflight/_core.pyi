@@ -107,10 +107,10 @@ class Binding:
         ``slow`` is called instead, inside the same counting; with ``raw``, with whatever arguments are given, also by
         keyword, and nothing is converted or counted before.  With ``worker`` it runs in another process, and
         ``address`` is a link-time address; a struct by value has its size as the size of an item, and as target the
-        class of each of its eightbytes ("I", "D"; "M": in memory), followed by the size where it is the result.  ``unusable`` says why it can't be called at all; ``info``
-        has the attributes ``doc`` and ``signature``.
+        class of each of its eightbytes ("I", "D"; "M": in memory), followed by the size where it is the result.
+        ``unusable`` says why it can't be called at all; ``info`` has the attributes ``doc`` and ``signature``.
 
-        Raises ValueError for an unknown kind, more than 70 parameters, or a struct by value without ``slow`` or ``worker``.
+        Raises ValueError for an unknown kind, more than 70 parameters, or a struct by value without ``slow`` or a worker.
         """
     def moved(self, address: int, info: Any, /) -> Binding:
         """Return the same call of a function at another address: of a version in which the function hasn't changed.
@@ -205,10 +205,10 @@ class Pointer:
     def string(self) -> str:
         """The NUL-terminated text that a `char *` points to."""
 
-class LinkDead(Exception):
+class LinkDeadError(Exception):
     """The worker has died; the argument says whether it had begun what was asked of it."""
 
-class LinkLate(Exception):
+class LinkLateError(Exception):
     """The time is over; the worker still runs."""
 
 @final
@@ -255,7 +255,7 @@ class Link:
         """Send a request (native/channel.h) and return the answer; give up the GIL.
 
         ``timeout``: seconds, 0: none; ``callback``: runs what the worker asks for meanwhile; ``wanted``: bytes that a
-        request without a payload asks for.  Raises `LinkDead`, `LinkLate`, `MidflightError` for a refusal.
+        request without a payload asks for.  Raises `LinkDeadError`, `LinkLateError`, `MidflightError` for a refusal.
         """
     def serve(self, worker: Worker, /) -> bool:
         """Wait for a callback of a thread of the library's own and run it; False: the worker is gone."""

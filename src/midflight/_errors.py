@@ -7,7 +7,7 @@ Each error says what happened, to what, what was left unchanged and what to do n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -263,6 +263,67 @@ class RemoteError(MidflightError):
         super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
         self.type_name = type_name
         self.traceback = traceback
+
+
+# ---- Go ------------------------------------------------------------------------------------------------------------
+
+
+class GoError(MidflightError):
+    """An error that a Go function returned, or one to pass to Go: ``GoError("no such order")``.
+
+    ``type_name``: its Go type; ``chain``: the texts of the errors that it wraps, outermost first; ``results``: what the
+    function returned besides.  Two are equal if their texts and types are.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        type_name: str = "",
+        chain: tuple[str, ...] = (),
+        results: tuple[Any, ...] = (),
+        subject: str = "",
+        unchanged: str = "",
+        todo: str = "",
+        stage: str = "",
+    ) -> None:
+        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        self.type_name = type_name
+        self.chain = chain
+        self.results = results
+
+    def __str__(self) -> str:
+        return self.what
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GoError):
+            return NotImplemented
+        return (self.what, self.type_name) == (other.what, other.type_name)
+
+    def __hash__(self) -> int:
+        return hash((self.what, self.type_name))
+
+
+class GoPanicError(MidflightError):
+    """Go code panicked inside a call.  ``type_name``: of what it panicked with; ``stack``: Go's stack trace."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        type_name: str = "",
+        stack: str = "",
+        subject: str = "",
+        unchanged: str = "",
+        todo: str = "",
+        stage: str = "",
+    ) -> None:
+        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        self.type_name = type_name
+        self.stack = stack
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.stack}" if self.stack else super().__str__()
 
 
 # ---- swapping -------------------------------------------------------------------------------------------------------

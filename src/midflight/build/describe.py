@@ -15,6 +15,7 @@ from midflight.build.cargo import CargoSource, project_name
 from midflight.build.command import CommandSource, split_command
 from midflight.build.flags import normalise
 from midflight.build.go import GoSource
+from midflight.build.go_plugin import GoPluginSource, is_go_plugin
 from midflight.build.library import LibrarySource
 from midflight.build.rust import RustSource
 from midflight.build.zig import ZigSource
@@ -179,7 +180,8 @@ def _cargo(path: Path, given: Given) -> Source:
 
 def _library(path: Path, given: Given) -> Source:
     # Flags mean nothing to a ready library; they are those of the module whose source it takes the place of.
-    return LibrarySource(module_name(path), path, given.display)
+    kind = GoPluginSource if is_go_plugin(path) else LibrarySource
+    return kind(module_name(path), path, given.display)
 
 
 def _is_elf(path: Path, given: Given) -> bool:

@@ -57,6 +57,27 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = No
     return Outcome(tuple(command), cwd, done.returncode, _text(done.stdout), _text(done.stderr))
 
 
+@dataclass(frozen=True, slots=True)
+class RawOutcome:
+    """What a process wrote, as bytes, and how it ended."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+def run_bytes(command: Sequence[str], *, cwd: Path, subject: str = "") -> RawOutcome:
+    """Run a program of ours to its end; its output isn't text.  Raises `BuildError` if it can't be started."""
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, env=environment({}), stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+    except (OSError, ValueError) as error:
+        what = f"the command {command[0]} can't be started: {error}"
+        raise BuildError(what, output="", command=command, subject=subject) from error
+    return RawOutcome(done.returncode, done.stdout, done.stderr)
+
+
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment as a compiler should see it."""
     env = {name: value for name, value in os.environ.items() if name not in _UNWANTED}

@@ -9,6 +9,7 @@ from midflight import build
 from midflight._errors import MidflightError, SourceError
 from midflight.artifact import reader
 from midflight.artifact import stub as stubs
+from midflight.build.go_host import is_go_host
 from midflight.cli import progress
 
 if TYPE_CHECKING:
@@ -22,8 +23,14 @@ def stub(source: str, options: Options, console: Console) -> str:
     described = build.describe(source, flags=options.split_flags())
     with progress.spinner(console):
         artifact = described.resolve()
+    data = artifact.read()
+    if is_go_host(data):
+        # Imported here because most programs never need it.
+        from midflight.lanes.go import model, stub  # noqa: PLC0415
+
+        return stub.render(model.read_api(data), described.name)
     try:
-        interface = reader.read_interface(artifact.read(), sha256=artifact.sha256, declared=options.header())
+        interface = reader.read_interface(data, sha256=artifact.sha256, declared=options.header())
     except MidflightError as error:
         error.subject = error.subject or described.display
         raise

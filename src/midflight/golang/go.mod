@@ -1,0 +1,3 @@
+module midflight.local/golang
+
+go 1.22

@@ -1,0 +1,576 @@
+"""Values on their way to and from Go: checked, and turned into what msgpack has.
+
+What converts a type's values is made when it is first needed.  A struct that is data becomes an object of a class of
+its own, made here; so do numbers, strings and containers of named types that have methods (those are subclasses
+of int, str, list …).  Classes stay the same from version to version for as long as their layout does, so that instances
+and isinstance() do; which version their methods run in is decided at each call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import keyword
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from midflight._errors import GoError
+from midflight.lanes.go import wire
+
+if TYPE_CHECKING:
+    from midflight.lanes.go.model import Func, Type
+
+Convert: TypeAlias = Callable[[Any], Any]
+ValueMethod: TypeAlias = Callable[[Any, str, "Func", tuple[Any, ...], dict[str, Any]], Any]
+
+_MOST_FLOAT32 = 3.4028235677973366e38
+_BASES: dict[str, type] = {
+    "int": int,
+    "uint": int,
+    "float": float,
+    "complex": complex,
+    "string": str,
+    "bytes": bytes,
+    "slice": list,
+    "array": tuple,
+    "map": dict,
+}
+
+
+class MisfitError(Exception):
+    """A value that isn't one of the type; ``where``: the parts of the path to it, innermost first."""
+
+    def __init__(self, what: str, *, range_: bool = False) -> None:
+        super().__init__(what)
+        self.what = what
+        self.range = range_
+        self.where: list[str] = []
+
+
+class GoStruct:
+    """The base of the classes of Go structs that are data."""
+
+    __slots__ = ()
+
+
+class GoValue:
+    """The base of the classes of Go's named numbers, strings and containers that have methods."""
+
+    __slots__ = ()
+
+
+class Objects:
+    """What the conversion of live values needs: see `midflight.lanes.go.objects`."""
+
+    def give(self, value: Any) -> msgspec.msgpack.Ext | None:
+        """Return what stands for a live object in a message, None if it is none."""
+        raise NotImplementedError
+
+    def callback(self, function: Callable[..., Any], func: Func, types: Types) -> msgspec.msgpack.Ext:
+        """Return what stands for a Python function during the call under way."""
+        raise NotImplementedError
+
+
+class Classes:
+    """The classes that were made for a module's types, by name and layout."""
+
+    def __init__(self, module: str, call_method: ValueMethod) -> None:
+        self.module = module
+        self.call_method = call_method
+        self._made: dict[tuple[str, str], type] = {}
+
+    def of(self, one: Type, make: Callable[[], type]) -> type:
+        """Return the class of a type; its methods become those of the latest version."""
+        key = (one.name, one.text)
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make()
+            found.__module__, found.__doc__ = self.module, one.doc or one.text
+        for func in one.methods:
+            if keyword.iskeyword(func.name) or func.name in _fields_of(found):
+                continue
+            setattr(found, func.name, self._method(func))
+        return found
+
+    def _method(self, func: Func) -> Callable[..., Any]:
+        def method(self: Any, *arguments: Any, **keywords: Any) -> Any:
+            return call(self, func.name, func, arguments, keywords)
+
+        call = self.call_method
+        method.__name__ = method.__qualname__ = func.name
+        method.__doc__ = func.doc or None
+        return method
+
+
+def _fields_of(cls: type) -> tuple[str, ...]:
+    return getattr(cls, "__match_args__", ())
+
+
+class Types:
+    """The types of one version, or of one live value, and how their values are converted."""
+
+    def __init__(self, types: Sequence[Type], classes: Classes, objects: Objects) -> None:
+        self.list = types
+        self.classes = classes
+        self.objects = objects
+        self._to: dict[int, Convert] = {}
+        self._from: dict[int, Convert | None] = {}
+        self._class: dict[int, type] = {}
+        self._numbered = {one.number: index for index, one in enumerate(types) if one.number >= 0}
+        self._by_name = {one.name: index for index, one in enumerate(types) if one.number >= 0 and one.name}
+
+    # ---- classes
+
+    def class_of(self, index: int) -> type | None:
+        """Return the class whose instances are the values of a type, if it has one of its own."""
+        if index not in self._class:
+            one = self.list[index]
+            if one.kind == "struct":
+                self._class[index] = self.classes.of(one, lambda: self._struct_class(index))
+            elif one.kind in _BASES and one.name and one.methods:
+                base = _BASES[one.kind]
+                self._class[index] = self.classes.of(one, lambda: type(one.name, (GoValue, base), {}))
+            else:
+                return None
+        return self._class[index]
+
+    def _struct_class(self, index: int) -> type:
+        one = self.list[index]
+        fields: list[tuple[str, Any, Any]] = [
+            (
+                field_name(field.name),
+                self.list[field.type].text,
+                dataclasses.field(default_factory=self._zero(field.type)),
+            )
+            for field in one.fields
+        ]
+        name = one.name.rpartition(".")[2].split("[")[0] or "struct"
+        return dataclasses.make_dataclass(
+            name, fields, bases=(GoStruct,), slots=True, unsafe_hash=True, namespace={"__go_name__": one.name}
+        )
+
+    def _zero(self, index: int) -> Callable[[], Any]:
+        """Return what makes a type's zero value."""
+        one = self.list[index]
+        simple: dict[str, Callable[[], Any]] = {
+            "bool": bool, "int": int, "uint": int, "float": float, "complex": complex, "string": str, "slice": list,
+            "map": dict,
+        }  # fmt: skip
+        if one.kind == "bytes":
+            return lambda: bytes(one.length)
+        if one.kind == "array":
+            element = self._zero(one.elem)
+            return lambda: tuple(element() for _ in range(one.length))
+        if one.kind == "struct":
+            return partial(self._make_struct, index)
+        return simple.get(one.kind, lambda: None)
+
+    def _make_struct(self, index: int) -> Any:
+        return _call(self.class_of(index))
+
+    def number_of(self, value: Any) -> int | None:
+        """Return the place in the list of the type whose class a value is of: by name, whatever version it is from."""
+        if isinstance(value, GoStruct):
+            return self._by_name.get(getattr(value, "__go_name__", ""))
+        if isinstance(value, GoValue):
+            return self._by_name.get(type(value).__name__)
+        return None
+
+    def typed(self, value: Any) -> msgspec.msgpack.Ext | None:
+        """Return data together with its type, None where that isn't known."""
+        index = self.number_of(value)
+        if index is None:
+            return None
+        return wire.extension(wire.TYPED, [self.list[index].number, self.to_go(index)(value)])
+
+    def from_typed(self, number: int, value: Any) -> Any:
+        """Convert data that came together with their type."""
+        index = self._numbered.get(number)
+        if index is None:
+            return value
+        convert = self.from_go(index)
+        return value if convert is None else convert(value)
+
+    # ---- to Go
+
+    def to_go(self, index: int) -> Convert:
+        """Return what checks a value and converts it."""
+        found = self._to.get(index)
+        if found is None:
+            # A recursive type finds this while its own converter is being made.
+            self._to[index] = partial(self._later_to, index)
+            found = self._to[index] = self._make_to(index)
+        return found
+
+    def _later_to(self, index: int, value: Any) -> Any:
+        return self._to[index](value)
+
+    def _make_to(self, index: int) -> Convert:
+        one = self.list[index]
+        if one.kind in _SIMPLE:
+            return _SIMPLE[one.kind]
+        match one.kind:
+            case "int" | "uint":
+                return _integer(one)
+            case "float":
+                return _float(one)
+            case "bytes":
+                return _bytes(one)
+            case "struct":
+                return self._struct_to(index)
+            case "object":
+                return self._object_to(index)
+            case "func":
+                return self._func_to(one)
+            case "any":
+                return lambda value: self._any_to(value)  # noqa: PLW0108 - it has a second parameter
+        return self._container_to(one)
+
+    def _container_to(self, one: Type) -> Convert:
+        if one.kind in {"slice", "array"}:
+            return _sequence(one, self.to_go(one.elem))
+        if one.kind == "map":
+            return _mapping(one, self.to_go(one.key), self.to_go(one.elem), paired=not self.is_plain(one.key))
+        if one.kind == "pointer":
+            inner = self.to_go(one.elem)
+            return lambda value: None if value is None else inner(value)
+        return _refuse(one)
+
+    def is_plain(self, index: int) -> bool:
+        """Whether values of a type can be keys of a map in a message."""
+        return self.list[index].kind in {"bool", "int", "uint", "float", "string"}
+
+    def _struct_to(self, index: int) -> Convert:
+        one = self.list[index]
+        names = [field_name(field.name) for field in one.fields]
+        converters = [self.to_go(field.type) for field in one.fields]
+        zeros = [self._zero(field.type) for field in one.fields]
+        known = set(names)
+
+        def convert(value: Any) -> list[Any]:
+            if isinstance(value, GoStruct):
+                if getattr(value, "__go_name__", "") != one.name:
+                    raise MisfitError(f"{type(value).__name__} isn't {one.name or one.text}")
+                values = [getattr(value, name, zeros[at]) for at, name in enumerate(names)]
+            elif isinstance(value, Mapping):
+                unknown = [key for key in value if key not in known]
+                if unknown:
+                    raise MisfitError(
+                        f"{one.name or 'the struct'} has no field {unknown[0]!r}; it has {', '.join(names)}"
+                    )
+                values = [value.get(name, zeros[at]) for at, name in enumerate(names)]
+            else:
+                raise MisfitError(f"{type(value).__name__} isn't {one.name or one.text} or a dict of its fields")
+            made = []
+            for name, converter, zero, item in zip(names, converters, zeros, values, strict=True):
+                try:
+                    made.append(converter(item() if item is zero else item))
+                except MisfitError as misfit:
+                    misfit.where.append(f".{name}")
+                    raise
+            return made
+
+        return convert
+
+    def _object_to(self, index: int) -> Convert:
+        one = self.list[index]
+
+        def convert(value: Any) -> Any:
+            if value is None:
+                return None
+            given = self.objects.give(value) or self.typed(value)
+            if given is None and isinstance(value, Mapping) and one.elem >= 0:
+                number = self.list[one.elem].number
+                given = wire.extension(wire.TYPED, [number, self.to_go(one.elem)(value)]) if number >= 0 else None
+            if given is None:
+                raise MisfitError(f"{type(value).__name__} isn't a {one.text.split(' ')[0]} of Go's")
+            return given
+
+        return convert
+
+    def _func_to(self, one: Type) -> Convert:
+        def convert(value: Any) -> Any:
+            if value is None:
+                return None
+            given = self.objects.give(value)
+            if given is not None:
+                return given
+            if not callable(value):
+                raise MisfitError(f"{type(value).__name__} can't be called; the parameter is a {one.text}")
+            return self.objects.callback(value, one.signature[0], self)
+
+        return convert
+
+    def _any_to(self, value: Any, depth: int = 0) -> Any:
+        if value is None or type(value) in (bool, float, bytes):
+            return value
+        given = self.typed(value) or self.objects.give(value)
+        if given is not None:
+            return given
+        if depth > wire.DEEPEST:
+            raise MisfitError(f"the value is nested more than {wire.DEEPEST} deep, or contains itself")
+        match value:
+            case list() | tuple():
+                return [self._any_to(item, depth + 1) for item in value]
+            case dict():
+                return {self._any_to(key, depth + 1): self._any_to(item, depth + 1) for key, item in value.items()}
+        return _any_leaf(value)
+
+    # ---- from Go
+
+    def from_go(self, index: int) -> Convert | None:
+        """Return what converts a value that was read from a message; None where it needs nothing."""
+        if index not in self._from:
+            # A recursive type finds this while its own converter is being made.
+            self._from[index] = lambda value: self._later(index, value)
+            self._from[index] = self._make_from(index)
+        return self._from[index]
+
+    def _later(self, index: int, value: Any) -> Any:
+        convert = self._from[index]
+        return value if convert is None else convert(value)
+
+    def _make_from(self, index: int) -> Convert | None:
+        convert, cls = self._plain_from(index), self.class_of(index)
+        if cls is None or issubclass(cls, GoStruct):
+            return convert
+        wrap: Convert = cls
+        return wrap if convert is None else lambda value: wrap(convert(value))
+
+    def _plain_from(self, index: int) -> Convert | None:
+        one = self.list[index]
+        match one.kind:
+            case "complex":
+                return lambda parts: complex(parts[0], parts[1])
+            case "slice" | "array":
+                inner = self.from_go(one.elem)
+                finish = tuple if one.kind == "array" else list
+                if inner is None:
+                    return None if one.kind == "slice" else tuple
+                item: Convert = inner
+                return lambda items: finish([item(one) for one in items])
+            case "map":
+                return self._map_from(one)
+            case "struct":
+                return self._struct_from(index)
+            case "pointer":
+                inner = self.from_go(one.elem)
+                return None if inner is None else lambda value: None if value is None else inner(value)
+        return None
+
+    def _map_from(self, one: Type) -> Convert | None:
+        key, element = self.from_go(one.key) or _same, self.from_go(one.elem)
+        if not self.is_plain(one.key):
+            item = element or _same
+            return lambda pairs: {key(pair[0]): item(pair[1]) for pair in pairs}
+        if key is _same and element is None:
+            return None
+        item = element or _same
+        return lambda mapping: {key(name): item(value) for name, value in mapping.items()}
+
+    def _struct_from(self, index: int) -> Convert:
+        cls = self.class_of(index)
+        converters = [self.from_go(field.type) or _same for field in self.list[index].fields]
+        if all(converter is _same for converter in converters):
+            return lambda values: _call(cls, *values)
+        return lambda values: _call(cls, *[one(value) for one, value in zip(converters, values, strict=True)])
+
+
+def _call(cls: Any, *values: Any) -> Any:
+    return cls(*values)
+
+
+def field_name(name: str) -> str:
+    """Return a field's name as Python may write it."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+# ---- one function for each kind -------------------------------------------------------------------------------------
+
+
+def _bool(value: Any) -> bool:
+    if value is True or value is False:
+        return bool(value)
+    if type(value).__name__ in {"bool_", "bool"}:  # numpy's
+        return bool(value)
+    raise MisfitError(f"a bool is expected, not {type(value).__name__}")
+
+
+def _integer(one: Type) -> Convert:
+    name = one.text.rpartition(" ")[2]
+    low, high = (-(1 << (one.bits - 1)), (1 << (one.bits - 1)) - 1) if one.kind == "int" else (0, (1 << one.bits) - 1)
+    is_duration = one.name == "time.Duration"
+
+    def convert(value: Any) -> int:
+        if type(value) is not int:
+            value = _as_integer(value, name, is_duration=is_duration)
+        if low <= value <= high:
+            return value  # type: ignore[no-any-return]
+        raise MisfitError(f"{value} doesn't fit {name} ({low} to {high})", range_=True)
+
+    return convert
+
+
+def _as_integer(value: Any, name: str, *, is_duration: bool) -> int:
+    if is_duration and isinstance(value, dt.timedelta):
+        return (value // dt.timedelta(microseconds=1)) * 1000
+    index = getattr(type(value), "__index__", None)
+    if index is None:
+        raise MisfitError(f"{name} is expected, not {type(value).__name__}")
+    return int(index(value))
+
+
+def _float(one: Type) -> Convert:
+    narrow = one.bits == 32  # noqa: PLR2004 - the size of a float32
+
+    def convert(value: Any) -> float:
+        if type(value) is not float:
+            number = getattr(type(value), "__float__", None) or getattr(type(value), "__index__", None)
+            if number is None or isinstance(value, str):
+                raise MisfitError(f"a float is expected, not {type(value).__name__}")
+            try:
+                value = float(value)
+            except OverflowError:
+                raise MisfitError(f"{value} doesn't fit float{one.bits}", range_=True) from None
+        if narrow and abs(value) >= _MOST_FLOAT32 and math.isfinite(value):
+            raise MisfitError(f"{value} doesn't fit float32", range_=True)
+        return value  # type: ignore[no-any-return]
+
+    return convert
+
+
+def _complex(value: Any) -> list[float]:
+    if isinstance(value, str) or not (hasattr(value, "__complex__") or hasattr(value, "__float__")):
+        raise MisfitError(f"a complex number is expected, not {type(value).__name__}")
+    value = complex(value)
+    return [value.real, value.imag]
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise MisfitError(f"a str is expected, not {type(value).__name__}")
+    if value.isascii():
+        return value if type(value) is str else str.__str__(value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Bytes that aren't UTF-8, as they came from Go or from the file system.
+        try:
+            return msgspec.msgpack.Ext(wire.TEXT, value.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError:
+            raise MisfitError("the text has half of a surrogate pair, which no encoding has") from None
+    return str.__str__(value)
+
+
+def _bytes(one: Type) -> Convert:
+    def convert(value: Any) -> bytes | None:
+        if value is None and not one.length:
+            return None
+        if isinstance(value, str):
+            raise MisfitError("bytes are expected, not str")
+        try:
+            data = memoryview(value).tobytes()
+        except TypeError:
+            raise MisfitError(f"bytes are expected, not {type(value).__name__}") from None
+        if one.length and len(data) != one.length:
+            raise MisfitError(f"{one.length} bytes are expected, not {len(data)}")
+        return data
+
+    return convert
+
+
+def _sequence(one: Type, element: Convert) -> Convert:
+    def convert(value: Any) -> list[Any] | None:
+        if value is None and one.kind == "slice":
+            return None
+        if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__") or not hasattr(value, "__len__"):
+            raise MisfitError(f"a list for {one.text} is expected, not {type(value).__name__}")
+        if one.kind == "array" and len(value) != one.length:
+            raise MisfitError(f"{one.length} elements are expected, not {len(value)}")
+        made: list[Any] = []
+        try:
+            for item in value:
+                made.append(element(item))  # noqa: PERF401 - how far it got tells where it failed
+        except MisfitError as misfit:
+            misfit.where.append(f"[{len(made)}]")
+            raise
+        return made
+
+    return convert
+
+
+def _mapping(one: Type, key: Convert, element: Convert, *, paired: bool) -> Convert:
+    def convert(value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise MisfitError(f"a dict for {one.text} is expected, not {type(value).__name__}")
+        made = []
+        name: Any = None
+        try:
+            for name, item in value.items():
+                made.append((key(name), element(item)))
+        except MisfitError as misfit:
+            misfit.where.append(f"[{name!r}]")
+            raise
+        return made if paired else dict(made)
+
+    return convert
+
+
+def _error(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, GoError):
+        return wire.extension(wire.ERROR, [value.what])
+    if isinstance(value, BaseException):
+        return wire.extension(wire.ERROR, [f"{type(value).__name__}: {value}" if str(value) else type(value).__name__])
+    if isinstance(value, str):
+        return wire.extension(wire.ERROR, [value])
+    raise MisfitError(f"an exception is expected for an error, not {type(value).__name__}")
+
+
+def _refuse(one: Type) -> Convert:
+    def convert(_value: Any) -> Any:
+        raise MisfitError(one.why or f"a {one.text} can't be passed")
+
+    return convert
+
+
+def _limited(low: int, high: int) -> Convert:
+    def convert(value: int) -> int:
+        if low <= value <= high:
+            return int(value)
+        raise MisfitError(f"{value} doesn't fit 64 bits", range_=True)
+
+    return convert
+
+
+def _any_leaf(value: Any) -> Any:
+    """Convert what has no parts, and whose type Go is to choose."""
+    match value:
+        case float():
+            return float(value)
+        case int():
+            return _ANY_INTEGER(value) if value >= 0 else _ANY_NEGATIVE(value)
+        case str():
+            return _text(value)
+        case bytes() | bytearray() | memoryview():
+            return bytes(value)
+        case BaseException():
+            return _error(value)
+    if hasattr(value, "__index__"):
+        return _any_leaf(int(value.__index__()))
+    raise MisfitError(f"{type(value).__name__} has no meaning in Go")
+
+
+_SIMPLE: dict[str, Convert] = {"bool": _bool, "complex": _complex, "string": _text, "error": _error}
+_ANY_INTEGER, _ANY_NEGATIVE = _limited(0, (1 << 64) - 1), _limited(-(1 << 63), -1)
