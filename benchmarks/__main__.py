@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-_NAMES = ("swaps", "memory", "calls", "pause", "save_to_live", "workers")
+_NAMES = ("swaps", "memory", "calls", "pause", "save_to_live", "workers", "go")
 
 
 def main(chosen: list[str]) -> None:
@@ -29,9 +29,17 @@ def main(chosen: list[str]) -> None:
 
 def _run(names: tuple[str, ...]) -> None:
     # Imported here, because midflight is to be loaded with this run's own cache.
-    from benchmarks import calls, memory, pause, peers, results, save_to_live, swaps, workers  # noqa: PLC0415
+    from benchmarks import calls, go, memory, pause, peers, results, save_to_live, swaps, workers  # noqa: PLC0415
 
-    modules = {"swaps": swaps, "memory": memory, "calls": calls, "pause": pause, "save_to_live": save_to_live, "workers": workers}
+    modules = {
+        "swaps": swaps,
+        "memory": memory,
+        "calls": calls,
+        "pause": pause,
+        "save_to_live": save_to_live,
+        "workers": workers,
+        "go": go,
+    }
     console = Console(stderr=True)
     with console.status("building the peers"):
         built = peers.build(BUILD / "bench-peers")

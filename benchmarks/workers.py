@@ -8,7 +8,7 @@ import statistics
 import time
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import midflight
 from benchmarks import timing
@@ -47,7 +47,7 @@ def p50(call: Callable[[], object], count: int) -> float:
 
 
 def _add(module: ModuleType) -> Result:
-    with _pipe() as pipe:
+    with _Pipe() as pipe:
         found = timing.take_turns(
             {
                 "worker": lambda: p50(lambda: module.add(2, 3), _CALLS),
@@ -60,10 +60,10 @@ def _add(module: ModuleType) -> Result:
     return Result("add(int, int) in a worker, p50", ours, "µs", {"multiprocessing.Pipe": pipes}, targets)
 
 
-class _pipe:  # noqa: N801 - used as a context manager only
+class _Pipe:
     """A process of multiprocessing's that adds."""
 
-    def __enter__(self) -> _pipe:
+    def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
         self._end, other = context.Pipe()
         self._process = context.Process(target=serve_pipe, args=(other,), daemon=True)
@@ -133,9 +133,7 @@ def _swaps(first: Path, second: Path) -> Iterator[Result]:
     yield from swaps(module, lambda number: midflight.swap(module, second if number % 2 else first), "a worker", 2)
 
 
-def swaps(
-    module: ModuleType, swap: Callable[[int], midflight.Report], what: str, ready: float
-) -> Iterator[Result]:
+def swaps(module: ModuleType, swap: Callable[[int], midflight.Report], what: str, ready: float) -> Iterator[Result]:
     """Swap again and again; ``ready``: milliseconds that the stage "load" may take."""
     loads, looks = [], []
     for number in range(1, _SWAPS + 1):

@@ -110,7 +110,7 @@ class Binding:
         class of each of its eightbytes ("I", "D"; "M": in memory), followed by the size where it is the result.
         ``unusable`` says why it can't be called at all; ``info`` has the attributes ``doc`` and ``signature``.
 
-        Raises ValueError for an unknown kind, more than 70 parameters, or a struct by value without ``slow`` or a worker.
+        Raises ValueError for an unknown kind, more than 70 parameters, or a struct by value that nobody passes.
         """
     def moved(self, address: int, info: Any, /) -> Binding:
         """Return the same call of a function at another address: of a version in which the function hasn't changed.

@@ -7,10 +7,19 @@ Each error says what happened, to what, what was left unchanged and what to do n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class Words(TypedDict, total=False):
+    """What every error can say besides what happened; see `MidflightError`."""
+
+    subject: str
+    unchanged: str
+    todo: str
+    stage: str
 
 
 class MidflightError(Exception):
@@ -72,12 +81,9 @@ class BuildError(MidflightError):
         output: str,
         command: Sequence[str] = (),
         diagnostics: Sequence[Diagnostic] = (),
-        subject: str = "",
-        unchanged: str = "",
-        todo: str = "",
-        stage: str = "",
+        **rest: Unpack[Words],
     ) -> None:
-        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        super().__init__(what, **rest)
         self.output = output
         self.command = tuple(command)
         self.diagnostics = tuple(diagnostics)
@@ -110,12 +116,9 @@ class IncompatibleError(MidflightError):
         what: str,
         *,
         changes: Sequence[str],
-        subject: str = "",
-        unchanged: str = "",
-        todo: str = "",
-        stage: str = "",
+        **rest: Unpack[Words],
     ) -> None:
-        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        super().__init__(what, **rest)
         self.changes = tuple(changes)
 
 
@@ -177,12 +180,9 @@ class NativeExceptionError(MidflightError):
         what: str,
         *,
         type_name: str = "",
-        subject: str = "",
-        unchanged: str = "",
-        todo: str = "",
-        stage: str = "",
+        **rest: Unpack[Words],
     ) -> None:
-        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        super().__init__(what, **rest)
         self.type_name = type_name
 
 
@@ -208,12 +208,9 @@ class WorkerCrashedError(WorkerError):
         address: int | None = None,
         backtrace: tuple[str, ...] = (),
         text: str = "",
-        subject: str = "",
-        unchanged: str = "",
-        todo: str = "",
-        stage: str = "",
+        **rest: Unpack[Words],
     ) -> None:
-        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        super().__init__(what, **rest)
         self.signal = signal
         self.address = address
         self.backtrace = backtrace
@@ -255,12 +252,9 @@ class RemoteError(MidflightError):
         *,
         type_name: str = "",
         traceback: str = "",
-        subject: str = "",
-        unchanged: str = "",
-        todo: str = "",
-        stage: str = "",
+        **rest: Unpack[Words],
     ) -> None:
-        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        super().__init__(what, **rest)
         self.type_name = type_name
         self.traceback = traceback
 
@@ -282,12 +276,9 @@ class GoError(MidflightError):
         type_name: str = "",
         chain: tuple[str, ...] = (),
         results: tuple[Any, ...] = (),
-        subject: str = "",
-        unchanged: str = "",
-        todo: str = "",
-        stage: str = "",
+        **rest: Unpack[Words],
     ) -> None:
-        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        super().__init__(what, **rest)
         self.type_name = type_name
         self.chain = chain
         self.results = results
@@ -313,17 +304,47 @@ class GoPanicError(MidflightError):
         *,
         type_name: str = "",
         stack: str = "",
-        subject: str = "",
-        unchanged: str = "",
-        todo: str = "",
-        stage: str = "",
+        **rest: Unpack[Words],
     ) -> None:
-        super().__init__(what, subject=subject, unchanged=unchanged, todo=todo, stage=stage)
+        super().__init__(what, **rest)
         self.type_name = type_name
         self.stack = stack
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n{self.stack}" if self.stack else super().__str__()
+
+
+# ---- serving ---------------------------------------------------------------------------------------------------------
+
+
+class ServeError(MidflightError):
+    """Serving can't be done as asked."""
+
+
+class BindError(ServeError, ValueError):
+    """An address that can't be listened on, or is none."""
+
+
+class TargetError(ServeError, ValueError):
+    """What should be served isn't there, or is nothing that can be served."""
+
+
+class ControlError(ServeError):
+    """The supervisor can't be reached, or doesn't answer as it should."""
+
+
+class RestartRefusedError(ServeError):
+    """New processes didn't become ready; those before them go on.  ``words`` are the last lines that one wrote."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        words: Sequence[str] = (),
+        **rest: Unpack[Words],
+    ) -> None:
+        super().__init__(what, **rest)
+        self.words = tuple(words)
 
 
 # ---- swapping -------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_the_demo_is_found_and_asked_for_help(plain: dict[str, str], tmp_path: P
 
 
 def test_an_installation_without_the_demo_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_SCRIPT", Path("nowhere", "demo.py"))
+    monkeypatch.setattr(demo, "_GAME", Path("nowhere", "demo.py"))
     result = CliRunner().invoke(midflight_command, ["demo"])
     assert result.exit_code == 1
     assert "the demo isn't part of this installation" in result.stderr

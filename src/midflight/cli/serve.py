@@ -13,9 +13,9 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from midflight._errors import ControlError, RestartRefusedError
 from midflight.cli.console import err, out, say, say_error
 from midflight.serve import client, target
-from midflight.serve.errors import ControlError, RestartRefusedError
 from midflight.serve.options import Options, working_directory
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@
 ``main(listeners, lifecycle)`` gets.
 """
 
-from midflight.serve.errors import BindError, ControlError, RestartRefusedError, ServeError, TargetError
+from midflight._errors import BindError, ControlError, RestartRefusedError, ServeError, TargetError
 from midflight.serve.lifecycle import Lifecycle, Stopping
 
 __all__ = ["BindError", "ControlError", "Lifecycle", "RestartRefusedError", "ServeError", "Stopping", "TargetError"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import platformdirs
 
-from midflight.serve.errors import ControlError, RestartRefusedError
+from midflight._errors import ControlError, RestartRefusedError
 from midflight.serve.messages import Reply, Request, decode, encode
 
 if TYPE_CHECKING:

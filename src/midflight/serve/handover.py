@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from midflight.serve.errors import RestartRefusedError, ServeError
+from midflight._errors import RestartRefusedError, ServeError
 from midflight.serve.messages import FORMAT, Handover, decode, encode
 from midflight.serve.process import Words
 

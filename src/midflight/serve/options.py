@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midflight.serve.errors import ServeError
+from midflight._errors import ServeError
 from midflight.serve.messages import Job
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from midflight.serve.errors import RestartRefusedError
+from midflight._errors import RestartRefusedError
 from midflight.serve.messages import Outcome, Refusal, WorkerStatus
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from midflight._errors import RestartRefusedError, ServeError
 from midflight.serve import handover, process, reports
 from midflight.serve.addresses import adopt, bind_all, bind_private
 from midflight.serve.control import Control
-from midflight.serve.errors import RestartRefusedError, ServeError
 from midflight.serve.messages import FORMAT, Handover, Status
 from midflight.serve.options import environment
 from midflight.serve.slots import Slot

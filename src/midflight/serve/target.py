@@ -7,7 +7,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from midflight.serve.errors import TargetError
+from midflight._errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

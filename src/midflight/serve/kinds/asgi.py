@@ -12,7 +12,7 @@ import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
-from midflight.serve.errors import TargetError
+from midflight._errors import TargetError
 
 try:
     import uvicorn
