@@ -23,7 +23,10 @@ typedef struct child {
     int problem; /* errno of what failed */
 } child;
 
-static void
+/* AddressSanitizer would judge the child's stack by what lay there before. */
+#define ON_CHILDS_STACK __attribute__((no_sanitize_address))
+
+ON_CHILDS_STACK static void
 default_signals(void)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -33,7 +36,7 @@ default_signals(void)
 }
 
 /* Runs in the parent's memory, while the parent waits: only system calls, and no lock. */
-static int
+ON_CHILDS_STACK static int
 run(void *data)
 {
     child *self = data;
@@ -41,7 +44,9 @@ run(void *data)
     int next = FIRST_GIVEN;
     default_signals();
     for (size_t i = 0; i < program->given_count; i++, next++) {
-        if (self->given[i] >= 0 && dup2(self->given[i], next) < 0) {
+        if (self->given[i] < 0) {
+            close(next); /* what the host has there isn't the child's */
+        } else if (dup2(self->given[i], next) < 0) {
             goto failed;
         }
     }

@@ -14,6 +14,7 @@ import pytest
 
 import midflight
 from midflight import _retire
+from tests.lanes import is_there
 
 SOURCE = """
 static int calls;
@@ -30,10 +31,6 @@ def source(tmp_path):
     path = tmp_path / "lib.c"
     path.write_text(SOURCE)
     return path
-
-
-def is_mapped(path):
-    return path in Path("/proc/self/maps").read_text()
 
 
 @pytest.fixture
@@ -56,15 +53,15 @@ def until_unloaded(monkeypatch):
     return wait
 
 
-def test_a_function_outlives_its_module(source):
-    f = midflight.load(source).f
+def test_a_function_outlives_its_module(source, load):
+    f = load(source).f
     gc.collect()
     assert f(1) == 2
     assert f.__module__ == "lib"
 
 
-def test_the_version_goes_when_the_last_function_does(source, until_unloaded):
-    lib = midflight.load(source)
+def test_the_version_goes_when_the_last_function_does(source, until_unloaded, load):
+    lib = load(source)
     version = midflight.versions(lib)[0]
     place = version.path
     f, g = lib.f, lib.g
@@ -75,16 +72,16 @@ def test_the_version_goes_when_the_last_function_does(source, until_unloaded):
     gc.collect()
     assert g(1) == 20
     assert version.status == "current"
-    assert is_mapped(place)
+    assert is_there(place)
     del g
     gc.collect()
     until_unloaded(version)
-    assert not is_mapped(place)
+    assert not is_there(place)
     assert not Path(place).exists()
 
 
-def test_a_module_that_nobody_keeps_is_unloaded(source, until_unloaded):
-    lib = midflight.load(source)
+def test_a_module_that_nobody_keeps_is_unloaded(source, until_unloaded, load):
+    lib = load(source)
     version, weak = midflight.versions(lib)[0], weakref.ref(lib)
     del lib
     gc.collect()
@@ -92,8 +89,9 @@ def test_a_module_that_nobody_keeps_is_unloaded(source, until_unloaded):
     until_unloaded(version)
 
 
-def test_a_pointer_keeps_its_version_without_module_and_functions(source, until_unloaded):
-    lib = midflight.load(source)
+@pytest.mark.here_only("Pointer.contents")
+def test_a_pointer_keeps_its_version_without_module_and_functions(source, until_unloaded, load):
+    lib = load(source)
     version = midflight.versions(lib)[0]
     pointer = lib.get()
     del lib
@@ -106,8 +104,8 @@ def test_a_pointer_keeps_its_version_without_module_and_functions(source, until_
     until_unloaded(version)
 
 
-def test_functions_follow_swaps_that_another_holder_asks_for(source):
-    lib = midflight.load(source)
+def test_functions_follow_swaps_that_another_holder_asks_for(source, load):
+    lib = load(source)
     kept = [lib.f, lib.g]
     source.write_text(BETTER)
     midflight.swap(lib)
@@ -116,8 +114,8 @@ def test_functions_follow_swaps_that_another_holder_asks_for(source):
     assert [function(1) for function in kept] == [3, 30]
 
 
-def test_a_deleted_attribute_changes_nothing(source):
-    lib = midflight.load(source)
+def test_a_deleted_attribute_changes_nothing(source, load):
+    lib = load(source)
     f = lib.f
     del lib.f
     assert f(1) == 2
@@ -127,9 +125,9 @@ def test_a_deleted_attribute_changes_nothing(source):
     assert f(1) == lib.f(1) == 3
 
 
-def test_a_swap_from_a_values_own_conversion(source):
+def test_a_swap_from_a_values_own_conversion(source, load):
     """The version that a call is counted in stays, whatever converting its arguments does."""
-    lib = midflight.load(source)
+    lib = load(source)
 
     class Swapping:
         def __index__(self):
@@ -143,12 +141,12 @@ def test_a_swap_from_a_values_own_conversion(source):
     assert midflight.versions(lib)[0].status in {"draining", "unloaded"}
 
 
-def test_a_swap_while_another_call_converts_a_callback(tmp_path):
+def test_a_swap_while_another_call_converts_a_callback(tmp_path, load):
     """Making a function pointer runs Python code, in the middle of which another thread may swap."""
     path = tmp_path / "lib.c"
     text = "int f(int (*g)(int), int a) { return g(a) + 1; }"
     path.write_text(text)
-    lib = midflight.load(path)
+    lib = load(path)
     converting, swapped = threading.Event(), threading.Event()
 
     class Slow:
@@ -170,8 +168,8 @@ def test_a_swap_while_another_call_converts_a_callback(tmp_path):
     assert lib.f(abs, 1) == 3
 
 
-def test_unload_from_a_values_own_conversion(source):
-    lib = midflight.load(source)
+def test_unload_from_a_values_own_conversion(source, load):
+    lib = load(source)
 
     class Unloading:
         def __index__(self):

@@ -162,10 +162,10 @@ def test_after_unload_everything_says_so(swapping):
     assert repr(lib.add) == "<native function lib.add>"
 
 
-def test_two_loads_are_two_modules(tmp_path):
+def test_two_loads_are_two_modules(tmp_path, load):
     path = tmp_path / "count.c"
     path.write_text("static int count; int next(void) { return ++count; }")
-    one, other = midflight.load(path), midflight.load(path, name="other")
+    one, other = load(path), load(path, name="other")
     assert [one.next(), one.next(), other.next()] == [1, 2, 1]
     assert (one.__name__, other.__name__) == ("count", "other")
 

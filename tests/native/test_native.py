@@ -33,7 +33,7 @@ def test_with_sanitizers(test: Path, libraries: Path, tmp_path: Path) -> None:
     program = tmp_path / test.stem
     warnings = ["-std=c17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1"]
     sources = sorted(NATIVE.glob("*.c"))
-    command = ["cc", *warnings, *SANITIZERS, "-I", NATIVE, "-o", program, test, *sources, "-ldl", "-lpthread"]
+    command = ["cc", *warnings, *SANITIZERS, "-iquote", NATIVE, "-o", program, test, *sources, "-ldl", "-lpthread"]
     subprocess.run(command, check=True)
     run = subprocess.run([program, libraries], capture_output=True, text=True, env=dict(os.environ), check=False)
     assert run.returncode == 0, run.stdout + run.stderr

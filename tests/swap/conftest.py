@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from midflight import _retire
+from tests.lanes import load, pytest_configure, pytest_generate_tests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from midflight import Version
     from tests.conftest import Workshop
 
+__all__ = ["load", "pytest_configure", "pytest_generate_tests"]
+
 MARKER = 0x5EED5EED5EED5EED
 
 SOURCE = """
+#include <fcntl.h>
 #include <unistd.h>
 static volatile long version = 0x5eed5eed5eed5eed;
 static long first(void) { return version; }
@@ -28,13 +32,15 @@ static long second(void) { return version; }
 long whoami(void) { return version; }
 /* Both halves must come from one version. */
 int whole(long *a, long *b) { *a = first(); *b = second(); return *a == *b; }
-/* Says that it has begun, and returns when it is told to. */
-long linger(int begun, int end)
+/* Says that it has begun, and returns when it is told to, through named pipes that any process can open. */
+long linger(const char *begun_path, const char *end_path)
 {
     char byte = 1;
-    if (write(begun, &byte, 1) != 1 || read(end, &byte, 1) != 1)
-        return -1;
-    return version;
+    int begun = open(begun_path, O_WRONLY | O_CLOEXEC), end = open(end_path, O_RDONLY | O_CLOEXEC);
+    long answer = write(begun, &byte, 1) == 1 && read(end, &byte, 1) == 1 ? version : -1;
+    close(begun);
+    close(end);
+    return answer;
 }
 long call_back(long (*function)(void)) { return version * 1000 + function(); }
 """
@@ -63,28 +69,31 @@ def numbered(workshop: Workshop) -> Versions:
 class Gate:
     """The two pipes of a lingering call."""
 
-    def __init__(self) -> None:
-        self.begun_read, self.begun = os.pipe()
-        self.end, self.end_write = os.pipe()
+    def __init__(self, directory: Path) -> None:
+        self.begun, self.end = str(directory / "begun"), str(directory / "end")
+        for path in (self.begun, self.end):
+            os.mkfifo(path)
+        # Open both ways, so that nobody waits for the other side at opening.
+        self._begun, self._end = os.open(self.begun, os.O_RDWR), os.open(self.end, os.O_RDWR)
 
     def wait_begun(self) -> None:
         """Return once the call is inside the library."""
-        assert os.read(self.begun_read, 1)
+        assert os.read(self._begun, 1)
 
     def let_end(self) -> None:
         """Let the call return."""
-        os.write(self.end_write, b"x")
+        os.write(self._end, b"x")
 
     def close(self) -> None:
-        """Close all four ends."""
-        for descriptor in (self.begun_read, self.begun, self.end, self.end_write):
-            os.close(descriptor)
+        """Close both."""
+        os.close(self._begun)
+        os.close(self._end)
 
 
 @pytest.fixture
-def gate():
+def gate(tmp_path: Path):
     """Pipes for one lingering call at a time."""
-    made = Gate()
+    made = Gate(tmp_path)
     yield made
     made.close()
 

@@ -13,8 +13,8 @@ import pytest
 import midflight
 
 
-def _swapped(workshop, first, second):
-    module = midflight.load(workshop.library("first", first), name="lib")
+def _swapped(workshop, first, second, load):
+    module = load(workshop.library("first", first), name="lib")
     midflight.swap(module, workshop.library("second", second), compat="any")
     return module
 
@@ -44,7 +44,7 @@ def test_a_parameter_that_has_another_name(workshop):
         module.f(old=4)
 
 
-def test_all_sorts_of_functions_through_many_swaps(workshop):
+def test_all_sorts_of_functions_through_many_swaps(workshop, load):
     source = """
     struct pair {{ int a, b; }};
     typedef int (*visit)(int);
@@ -55,7 +55,7 @@ def test_all_sorts_of_functions_through_many_swaps(workshop):
     int first(const struct pair *p) {{ return p->a + {0}; }}
     """
     libraries = [workshop.library(f"version{number}", source.format(number)) for number in range(3)]
-    module = midflight.load(libraries[0], name="lib")
+    module = load(libraries[0], name="lib")
     pair = midflight.types(module).pair(10, 20)
     for turn in range(1, 40):
         number = turn % 3

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import gc
 import types
-from pathlib import Path
 
 import pytest
 
 import midflight
+from tests.lanes import is_there
 
 ADD = "int add(int a, int b) { return a + b; }\n"
 
 
 @pytest.fixture
-def calc(workshop):
-    return midflight.load(workshop.write("calc.c", ADD))
+def calc(workshop, load):
+    return load(workshop.write("calc.c", ADD))
 
 
 def _statuses(module) -> list[str]:
@@ -140,9 +140,9 @@ def test_what_is_no_module_of_ours_is_refused() -> None:
             midflight.swap(wrong)  # type: ignore[arg-type]
 
 
-def test_old_versions_are_forgotten_but_not_the_loaded_ones(workshop) -> None:
+def test_old_versions_are_forgotten_but_not_the_loaded_ones(workshop, load) -> None:
     source = workshop.write("many.c", "int v(void) { return 0; }\n")
-    module = midflight.load(source)
+    module = load(source)
     for number in range(1, 45):
         source.write_text(f"int v(void) {{ return {number}; }}\n")
         midflight.swap(module)
@@ -152,8 +152,8 @@ def test_old_versions_are_forgotten_but_not_the_loaded_ones(workshop) -> None:
     assert kept[-1].number == 45
 
 
-def test_a_module_that_nobody_has_any_more_is_unloaded(workshop, unloading) -> None:
-    module = midflight.load(workshop.write("gone.c", "int v(void) { return 7; }\n"))
+def test_a_module_that_nobody_has_any_more_is_unloaded(workshop, unloading, load) -> None:
+    module = load(workshop.write("gone.c", "int v(void) { return 7; }\n"))
     version = midflight.versions(module)[0]
     path, function = version.path, module.v
     gone = unloading(version)
@@ -164,15 +164,15 @@ def test_a_module_that_nobody_has_any_more_is_unloaded(workshop, unloading) -> N
     gc.collect()
     assert gone.wait(60)
     assert version.status == "unloaded"
-    assert path not in Path("/proc/self/maps").read_text()
+    assert not is_there(path)
 
 
-def test_events_tell_each_swap_and_each_refusal(workshop) -> None:
+def test_events_tell_each_swap_and_each_refusal(workshop, load) -> None:
     seen = []
     unsubscribe = midflight.subscribe(seen.append)
     try:
         source = workshop.write("told.c", ADD)
-        module = midflight.load(source)
+        module = load(source)
         source.write_text(ADD + "int more;")
         midflight.swap(module)
         midflight.swap(module)

@@ -15,8 +15,8 @@ import midflight
 
 
 @pytest.fixture
-def pair(numbered):
-    return midflight.load(numbered.make(1), name="left"), midflight.load(numbered.make(1), name="right")
+def pair(numbered, load):
+    return load(numbered.make(1), name="left"), load(numbered.make(1), name="right")
 
 
 def test_all_are_swapped(pair, numbered) -> None:

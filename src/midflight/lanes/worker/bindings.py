@@ -34,7 +34,6 @@ _MOST_STACK_WORDS = 64 - 16
 """For structs that are passed in memory; the rest is for those that find no register free."""
 
 
-
 class Callbacks:
     """The functions of this process that a worker may call, by number.  Safe from any thread."""
 
@@ -85,7 +84,7 @@ class Callbacks:
 
     def _describe(self, link: Link, number: int, params: bytes) -> None:
         # A worker that dies now is noticed by the call, which is made again with a fresh one.
-        with contextlib.suppress(_core.LinkDead):
+        with contextlib.suppress(_core.LinkDeadError):
             link.send(_DESCRIBE, number, params)
 
 
@@ -168,7 +167,8 @@ class WorkerBinder(Binder):
     def _make(self, call: Call) -> Binding:
         words = sum((param[3] + 7) // 8 for param in call.params if param[1] == "struct" and param[7] == "M")
         if words > _MOST_STACK_WORDS:
-            what = f"its structs by value have {words * 8} bytes; at most {_MOST_STACK_WORDS * 8} can be passed to a worker"
+            most = _MOST_STACK_WORDS * 8
+            what = f"its structs by value have {words * 8} bytes; at most {most} can be passed to a worker"
             call = call._replace(unusable=what, params=[], result=("void", "void", None, ""))
         return _core.Binding(
             call.name,

@@ -54,7 +54,7 @@ class WorkerLane:
         except BaseException as error:
             place.remove_all()
             if isinstance(error, LoadError):
-                raise explain(error, str(place.path), wanted.source) from None
+                raise explain(error, place.path, wanted.source) from None
             if isinstance(error, MidflightError):
                 error.subject = wanted.source
             raise
@@ -107,7 +107,8 @@ class WorkerCode:
         self._place = place
         self._callbacks = Callbacks(process)
         before = wanted.before
-        self.ctypes = before.ctypes if isinstance(before, WorkerCode) else CTypes(wanted.interface, elsewhere=True)
+        kept = before.ctypes if isinstance(before, WorkerCode) else None
+        self.ctypes: CTypes = kept or CTypes(wanted.interface, elsewhere=True)
         self.path = f"process {process.link.pid}"
         self.warnings: tuple[str, ...] = ()
         self._interface = wanted.interface

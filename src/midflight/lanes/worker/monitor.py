@@ -41,12 +41,16 @@ class _Monitor:
     def _run(self, epoll: select.epoll) -> None:
         while True:
             for descriptor, _ in epoll.poll():
-                with self._mutex:
-                    link = self._watched.pop(descriptor, None)
-                    if link is not None:
-                        epoll.unregister(descriptor)
-                if link is not None:
-                    link.gone()
+                self._note_end(epoll, descriptor)
+
+    def _note_end(self, epoll: select.epoll, descriptor: int) -> None:
+        # In a function of its own: nothing of the thread's may keep a link while it sleeps.
+        with self._mutex:
+            link = self._watched.pop(descriptor, None)
+            if link is not None:
+                epoll.unregister(descriptor)
+        if link is not None:
+            link.gone()
 
     def after_fork(self) -> None:
         """In the child: the workers are the parent's."""

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midflight import _core
-from midflight._fork import Lock
 from midflight._errors import CallTimeoutError, MidflightError, UnloadedError, WorkerCrashedError, WorkerError
+from midflight._fork import Lock
 from midflight.lanes.worker.monitor import monitor
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ GRACE = 1.0
 _MESSAGE = 2
 
 
-def _gone(function: str, begun: bool, late: bool) -> None:  # noqa: FBT001, ARG001 - as `Process._keep`
+def _gone(_link: Link | None, function: str, _begun: bool, _late: bool) -> None:  # noqa: FBT001 - as `Process._keep`
     raise UnloadedError("this version has been unloaded", subject=function, todo="call the module itself")
 
 
@@ -183,13 +183,13 @@ class Process:
         limit = timeout if timeout is not None else self._call_timeout
         left = ATTEMPTS
         while True:
-            link = self.link
+            link = self.worker.link or self.link  # one that has died says so by itself
             left -= 1
             try:
                 return link.send(kind, number, payload, timeout=limit or 0.0, callback=callback, wanted=wanted)
-            except _core.LinkDead as error:
+            except _core.LinkDeadError as error:
                 self._lost(link, subject or self.name, begun=bool(error.args[0]) or not left)
-            except _core.LinkLate:
+            except _core.LinkLateError:
                 self._lost(link, subject or self.name, begun=True, late=limit)
 
     def end(self) -> None:
@@ -291,7 +291,7 @@ class Process:
             raise
         try:
             self.prepare(link)
-        except _core.LinkDead:
+        except _core.LinkDeadError:
             monitor.forget(link)
             self._count_crash()
             raise self._crashed(link, self.name) from None
