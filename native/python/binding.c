@@ -116,11 +116,13 @@ place_params(Binding *self)
 {
     /* Before the parameters comes the address for a struct that is returned in memory. */
     uint16_t integers = self->result_size != 0 && struct_classes(self->result_target)[0] == 'M', doubles = 0;
-    bool simple = self->slow == NULL && self->worker == NULL && self->unusable == NULL, only_integers = !self->returns_floating;
+    bool simple = self->slow == NULL && self->worker == NULL && self->unusable == NULL && self->result_size == 0;
+    bool only_integers = !self->returns_floating;
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
         Param *param = &self->params[i];
-        if (param->kind == KIND_STRUCT && self->worker != NULL) {
+        if (param->kind == KIND_STRUCT && self->slow == NULL) {
             place_struct(self, param, &integers, &doubles);
+            simple = false;
             continue;
         }
         bool floating = param->kind == KIND_FLOAT32 || param->kind == KIND_FLOAT64;
@@ -170,16 +172,16 @@ read_params(Binding *self, PyObject *params)
 static int
 check_structs(const Binding *self)
 {
-    bool structs = self->result == KIND_STRUCT;
+    bool structs = self->result == KIND_STRUCT && self->result_size == 0;
     for (Py_ssize_t i = 0; i < self->param_count; i++) {
-        structs |= self->params[i].kind == KIND_STRUCT;
+        structs |= self->params[i].kind == KIND_STRUCT && PyUnicode_GET_LENGTH(self->params[i].target) == 0;
     }
-    if (self->stack_count > MF_STACK_WORDS) {
+    if (self->stack_count > MF_STACK_WORDS && self->slow == NULL) {
         PyErr_SetString(PyExc_ValueError, "too many words for the stack");
         return -1;
     }
-    if (structs && self->slow == NULL && self->worker == NULL) {
-        PyErr_SetString(PyExc_ValueError, "a struct by value needs `slow` or a worker");
+    if (structs && self->slow == NULL) {
+        PyErr_SetString(PyExc_ValueError, "a struct by value needs its classes, or `slow`");
         return -1;
     }
     return 0;
@@ -231,7 +233,7 @@ binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self->slow = optional(slow);
     self->unusable = optional(unusable);
     self->worker = (Worker *)optional(worker);
-    if (result->kind == KIND_STRUCT && self->worker != NULL) {
+    if (result->kind == KIND_STRUCT && self->slow == NULL) {
         const char *classes = struct_classes(result_target);
         self->result_size = (uint32_t)strtoul(classes + strspn(classes, "MID"), NULL, 10);
     }

@@ -69,7 +69,7 @@ typedef struct Binding {
     bool returns_int;  /* `int` without enumerators, the commonest result */
     bool returns_floating;
     uint16_t stack_count, pointer_count;
-    uint32_t result_size;    /* a struct that a worker returns: bytes */
+    uint32_t result_size;    /* a struct that is returned by value, if ctypes doesn't make the call: bytes */
     /* A call compares the number of its arguments with these, and so asks at once whether it is right, whether the
      * function can be called at all, and how.  They are param_count, or -1: */
     Py_ssize_t integer_count; /* unless all arguments are integers in registers, and no floating number comes back */
@@ -235,6 +235,10 @@ int convert_number(const Param *param, PyObject *value, PyObject *function, mf_r
                    uint64_t *stack);
 int convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views);
 int convert_ready(void);
+int convert_struct(const Param *param, PyObject *value, PyObject *function, mf_registers *registers, uint64_t *stack);
+
+/* Makes the struct that a function returned: in registers, or in `memory`. */
+PyObject *struct_from_results(const Binding *binding, const mf_results *results, const char *memory);
 
 /* Converts a result; `link` as for pointer_new. */
 PyObject *result_from_integer(const Binding *binding, Table *table, uint64_t value, PyObject *link);

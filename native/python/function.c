@@ -169,10 +169,40 @@ call_simple(Table *table, const Binding *binding, PyObject *const *args)
 static int
 place_any(const Param *param, PyObject *value, PyObject *name, mf_registers *registers, uint64_t *stack, Views *views)
 {
+    if (param->kind == KIND_STRUCT) {
+        return convert_struct(param, value, name, registers, stack);
+    }
     if (param->kind != KIND_POINTER && param->kind != KIND_CALLBACK) {
         return convert_number(param, value, name, registers, stack);
     }
     return convert_pointer(param, value, name, argument_word(param, registers, stack), views);
+}
+
+/* Runs the function and leaves, as `run` does, where a struct comes back by value. */
+static PyObject *
+run_struct(Frame *frame, const Binding *binding, mf_registers *registers)
+{
+    mf_results results;
+    PyObject *result = NULL;
+    char *memory = PyMem_RawMalloc(binding->result_size);
+    registers->exception = NULL;
+    if (memory == NULL) {
+        PyErr_NoMemory();
+    } else {
+        if (PyUnicode_READ_CHAR(binding->result_target, 0) == 'M') {
+            registers->integers[0] = (uint64_t)(uintptr_t)memory;
+        }
+        PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
+        mf_call_results(registers, binding->address, &results);
+        if (thread != NULL) {
+            PyEval_RestoreThread(thread);
+        }
+        result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
+                                               : struct_from_results(binding, &results, memory);
+    }
+    PyMem_RawFree(memory);
+    leave(frame);
+    return result;
 }
 
 static __attribute__((noinline)) PyObject *
@@ -192,15 +222,16 @@ call_general(Table *table, const Binding *binding, PyObject *const *args)
            place_any(&binding->params[placed], args[placed], binding->name, &registers, stack, &views) == 0) {
         placed++;
     }
-    PyObject *result = placed == binding->param_count ? run(&frame, binding, &registers, false)
-                                                      : give_up(&frame, &registers, binding);
+    PyObject *result = placed != binding->param_count ? give_up(&frame, &registers, binding)
+                       : binding->result_size != 0    ? run_struct(&frame, binding, &registers)
+                                                      : run(&frame, binding, &registers, false);
     for (Py_ssize_t i = 0; i < views.count; i++) {
         PyBuffer_Release(&views.view[i]);
     }
     return result;
 }
 
-/* Where registers don't serve (a struct by value, another program): somebody else makes the call, and it is counted like
+/* Where registers don't serve (very large structs by value, another program): somebody else makes the call, and it is counted like
  * any other. */
 static __attribute__((noinline)) PyObject *
 call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count, PyObject *keywords)

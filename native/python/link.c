@@ -431,14 +431,14 @@ static PyType_Spec link_spec = {
 int
 link_ready(PyObject *module)
 {
-    dead_error = PyErr_NewException("midflight._core.LinkDead", NULL, NULL);
-    late_error = PyErr_NewException("midflight._core.LinkLate", NULL, NULL);
+    dead_error = PyErr_NewException("midflight._core.LinkDeadError", NULL, NULL);
+    late_error = PyErr_NewException("midflight._core.LinkLateError", NULL, NULL);
     LinkType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &link_spec, NULL);
     if (LinkType == NULL || dead_error == NULL || late_error == NULL || PyModule_AddType(module, LinkType) != 0 ||
-        PyModule_AddObjectRef(module, "LinkDead", dead_error) != 0) {
+        PyModule_AddObjectRef(module, "LinkDeadError", dead_error) != 0) {
         return -1;
     }
-    return PyModule_AddObjectRef(module, "LinkLate", late_error);
+    return PyModule_AddObjectRef(module, "LinkLateError", late_error);
 }
 
 /* ---- shared memory ----------------------------------------------------------------------------------------------------- */

@@ -42,7 +42,7 @@ def test_a_result_of_no_kind(kind):
 
 def test_structs_by_value_need_somebody_who_passes_them():
     for params, back in (([param("a", "struct")], result()), ([], result("struct"))):
-        with pytest.raises(ValueError, match="needs `slow`"):
+        with pytest.raises(ValueError, match="needs its classes, or `slow`"):
             _core.Binding("f", 0, params, back)
         _core.Binding("f", 0, params, back, slow=print)
 

@@ -75,10 +75,10 @@ def _compare(here, there, data) -> None:
         types = vars(midflight.types(module))[f"s{number}"]
         one, two = (_made(types, each) for each in values)
         assert _fields(getattr(module, f"back{number}")(one)) == wanted[0]
-    # Where registers run out, ctypes itself passes some of these wrongly: the truth is what was put in.
-    out, total = types(), ctypes.c_double()
-    late = getattr(there, f"late{number}")(*numbers, one, two, 13, 14.0, out, total)
-    assert [_fields(out), _fields(late), total.value] == [*wanted, sum(range(1, 15))]
+        # Where registers run out, ctypes itself passes some of these wrongly: the truth is what was put in.
+        out, total = types(), ctypes.c_double()
+        late = getattr(module, f"late{number}")(*numbers, one, two, 13, 14.0, out, total)
+        assert [_fields(out), _fields(late), total.value] == [*wanted, sum(range(1, 15))]
 
 
 def _made(types, values):
@@ -117,7 +117,7 @@ def test_a_struct_in_memory(both) -> None:
 def test_one_that_is_too_large_for_a_worker_says_so(both) -> None:
     here, there = both
     assert here.huge(midflight.types(here).huge()) == 0
-    with pytest.raises(midflight.UnsupportedFunctionError, match=r"900|904|912"):
+    with pytest.raises(midflight.UnsupportedFunctionError, match="too large"):
         there.huge(midflight.types(there).huge())
 
 

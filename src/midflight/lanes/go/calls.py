@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from midflight._errors import ArgumentRangeError, ArgumentTypeError, GoError, GoPanicError, MidflightError
+from midflight._cancellation import Cancellation
+from midflight._errors import (
+    ArgumentRangeError,
+    ArgumentTypeError,
+    GoError,
+    GoPanicError,
+    MidflightError,
+    UnloadedError,
+)
 from midflight.lanes.go import wire
 from midflight.lanes.go.values import GoStruct, MisfitError, Types
 
@@ -85,6 +93,16 @@ class Callbacks:
         return made
 
 
+class Gone:
+    """Stands for a version that has been unloaded."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnloadedError("this version has been unloaded", todo="call the module itself")
+
+
+GONE: Any = Gone()
+
+
 class Caller:
     """One function or method of Go's, to be called."""
 
@@ -102,6 +120,11 @@ class Caller:
         # The commonest case needs none of the rest.
         self._plain = not (func.context or func.variadic or self._calls_back)
 
+    def let_go(self) -> None:
+        """Be called no more."""
+        self.code = GONE
+        self.converters, self._results = [], []
+
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """Call a function."""
         return self.run((), arguments, keywords)
@@ -110,29 +133,34 @@ class Caller:
         self, head: tuple[Any, ...], arguments: tuple[Any, ...], keywords: dict[str, Any], receiver: Any = None
     ) -> Any:
         """Call it; ``head``: what the message begins with; ``receiver``: of a method of a value that Python has."""
-        timeout: float | None = None
-        if keywords or not self._plain or len(arguments) != self._count:
-            arguments, timeout = self._bind(arguments, keywords)
+        if self._plain and not keywords and len(arguments) == self._count:
+            return self._run(head, arguments, receiver)
+        timeout, cancellation = self._context(keywords) if self.func.context else (None, None)
+        arguments = self._bind(arguments, keywords)
+        if not self.func.context:
+            return self._run(head, arguments, receiver)
+        if cancellation is None or cancellation.cancelled:
+            return self._run((*head, timeout, None if cancellation is None else True), arguments, receiver)
+        with self.code.cancels.watching(cancellation) as key:
+            return self._run((*head, timeout, key), arguments, receiver)
+
+    def _run(self, head: tuple[Any, ...], arguments: tuple[Any, ...], receiver: Any) -> Any:
         if self._calls_back:
             callbacks = Callbacks(self.code)
             open_calls.calls.append(callbacks)
             try:
-                message = [*head, *self._timed(timeout), *self._converted(arguments)]
+                message = [*head, *self._converted(arguments)]
                 answer = self.code.message(self.number, message, self.subject, callbacks)
             finally:
                 open_calls.calls.pop()
         else:
             callbacks = None
-            message = [*head, *self._timed(timeout), *self._converted(arguments)]
-            answer = self.code.message(self.number, message, self.subject)
+            answer = self.code.message(self.number, [*head, *self._converted(arguments)], self.subject)
         if answer[0] != wire.VALUE:
             self._raise(answer, callbacks)
         if answer[2]:
             self._take_back(answer[2], arguments, receiver)
         return self._result(answer[1])
-
-    def _timed(self, timeout: float | None) -> tuple[float | None, ...]:
-        return (timeout,) if self.func.context else ()
 
     def _converted(self, arguments: tuple[Any, ...]) -> list[Any]:
         made: list[Any] = []
@@ -146,23 +174,27 @@ class Caller:
             raise ArgumentTypeError(what, subject=self.subject) from None
         return made
 
-    def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], float | None]:
+    def _context(self, keywords: dict[str, Any]) -> tuple[float | None, Cancellation | None]:
+        """Take out of the keywords what is for the context."""
+        timeout: Any = keywords.pop(self.func.timeout_name(), None)
+        if timeout is not None and (isinstance(timeout, (str, bool)) or not hasattr(timeout, "__float__")):
+            what = f"timeout is a number of seconds, not {type(timeout).__name__}"
+            raise ArgumentTypeError(what, subject=self.subject)
+        cancellation: Any = keywords.pop(self.func.cancel_name(), None)
+        if cancellation is not None and not isinstance(cancellation, Cancellation):
+            what = f"cancel is a midflight.Cancellation, not {type(cancellation).__name__}"
+            raise ArgumentTypeError(what, subject=self.subject)
+        return None if timeout is None else max(0.0, float(timeout)), cancellation
+
+    def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
         """Arrange arguments by position; those of a variadic function's dots become a list."""
-        timeout: Any = None
-        if self.func.context:
-            keywords = dict(keywords)
-            timeout = keywords.pop(self.func.timeout_name(), None)
-            if timeout is not None and (isinstance(timeout, (str, bool)) or not hasattr(timeout, "__float__")):
-                what = f"timeout is a number of seconds, not {type(timeout).__name__}"
-                raise ArgumentTypeError(what, subject=self.subject)
-            timeout = None if timeout is None else max(0.0, float(timeout))
         try:
-            bound = signature(self.func, self.types, with_timeout=False).bind(*arguments, **keywords)
+            bound = signature(self.func, self.types, with_context=False).bind(*arguments, **keywords)
         except TypeError as error:
             shown = ", ".join(self.names)
             raise ArgumentTypeError(str(error), subject=self.subject, todo=f"it takes ({shown})") from None
         bound.apply_defaults()
-        return tuple(bound.arguments.values()), timeout
+        return tuple(bound.arguments.values())
 
     def _result(self, values: list[Any]) -> Any:
         results = self._results
@@ -246,7 +278,7 @@ def _may_hold_func(types: Types, index: int, seen: set[int]) -> bool:
 # ---- signatures -----------------------------------------------------------------------------------------------------
 
 
-def signature(func: Func, types: Types, *, with_timeout: bool = True) -> inspect.Signature:
+def signature(func: Func, types: Types, *, with_context: bool = True) -> inspect.Signature:
     """Return a function's signature, as Python shows it; annotations are Go's own words."""
     made = []
     names = func.names()
@@ -255,10 +287,9 @@ def signature(func: Func, types: Types, *, with_timeout: bool = True) -> inspect
         kind = inspect.Parameter.VAR_POSITIONAL if variadic else inspect.Parameter.POSITIONAL_OR_KEYWORD
         text = short(types, types.list[param.type].elem if variadic else param.type)
         made.append(inspect.Parameter(name, kind, annotation=text))
-    if func.context and with_timeout:
-        annotation = "float | None"
-        keyword_only = inspect.Parameter.KEYWORD_ONLY
-        made.append(inspect.Parameter(func.timeout_name(), keyword_only, default=None, annotation=annotation))
+    if func.context and with_context:
+        for name, annotation in ((func.timeout_name(), "float | None"), (func.cancel_name(), "Cancellation | None")):
+            made.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
     return inspect.Signature(made, return_annotation=results_text(func, types))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from midflight.lanes.go.calls import (
     raise_failure,
     signature,
 )
+from midflight.lanes.go.cancelling import Cancels
 from midflight.lanes.go.gate import Gate, Moved
 from midflight.lanes.go.objects import GoObject, Session
 from midflight.lanes.go.state import Saver
@@ -111,6 +113,7 @@ class GoCode(Objects):
         self.warnings: tuple[str, ...] = ()
         self.live: dict[int, None] = {}
         self.predecessor: GoCode | None = None
+        self.held_since = self.pause = 0.0
         self.gate = Gate()
         self._stateful = api.stateful
         self.types = Types(api.types, family.classes, self)
@@ -119,11 +122,17 @@ class GoCode(Objects):
         calls: int | None = getattr(options, "save_calls", None)
         seconds: float | None = getattr(options, "save_every", None)
         self.saver = Saver(self, seconds if self._stateful else None, calls)
-        process.prepare = self.saver.restore
+        self.cancels = Cancels(process.worker)
+        process.prepare = self._prepare_fresh
         self.callers: dict[str, Caller] = {}
         self.table = self._bind(wanted)
         self.access = Access(self)
         self.attributes = self.ctypes.classes()
+
+    def _prepare_fresh(self, link: Link) -> None:
+        """Make a worker ready that takes the place of one that has died."""
+        self.saver.restore(link)
+        self.cancels.repeat(link)
 
     # ---- binding
 
@@ -159,9 +168,11 @@ class GoCode(Objects):
         if caller is None or not self._stateful:
             return caller or _nothing
 
+        find = weakref.ref(self)  # not itself: a version that is gone mustn't refer to itself
+
         def call(*arguments: Any, **keywords: Any) -> Any:
-            code = self
-            while True:
+            code = find()
+            while code is not None:
                 try:
                     code.gate.enter(may_move=True)
                 except Moved as moved:
@@ -171,9 +182,9 @@ class GoCode(Objects):
                     result = code.callers[name](*arguments, **keywords)
                 finally:
                     code.gate.leave()
-                break
-            code.saver.called()
-            return result
+                code.saver.called()
+                return result
+            raise UnloadedError("this version has been unloaded", subject=name, todo="call the module itself")
 
         return call
 
@@ -326,6 +337,7 @@ class GoCode(Objects):
         old, self.predecessor = self.predecessor, None
         if old is not None:
             old.gate.open(self)
+            self.pause = time.perf_counter() - self.held_since
 
     def retire(self) -> Held | None:
         """End the process."""
@@ -334,7 +346,10 @@ class GoCode(Objects):
             old.gate.open()
         self.saver.stop()
         self.process.end()
-        self._session.link = None
+        self._session.let_go()
+        self.types.let_go()
+        for caller in self.callers.values():
+            caller.let_go()
         return None
 
 

@@ -3,12 +3,15 @@
 Guarantees:
 - While a gate is closed nobody is inside, so nothing changes the state; but a thread that is inside already may go on
   with calls from there, or it could never come out.
-- Who waits at a gate that leads elsewhere (`lead_to`) is told where.
+- Who waits at a gate that leads elsewhere (`open` with a successor) is told where.
+- In a fork's child it is open, and only the thread that forked may be inside.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,12 +37,17 @@ class Gate:
     """The way into a version that has state."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # protects all below; taken directly where nobody has to be waited for or woken
-        self._condition = threading.Condition(self._lock)
-        self._inside = 0
-        self._closed = False
         self._successor: GoCode | None = None
         self._here = _Here()
+        self.renew()
+        _gates.add(self)
+
+    def renew(self) -> None:
+        """Forget who waits and who is inside, besides this thread: the others aren't in a fork's child."""
+        self._lock = threading.Lock()  # protects all but _here; taken directly where nobody is waited for or woken
+        self._condition = threading.Condition(self._lock)
+        self._inside = self._here.depth
+        self._closed = False
 
     @contextmanager
     def passing(self) -> Iterator[None]:
@@ -88,3 +96,14 @@ class Gate:
             self._closed = False
             self._successor = successor or self._successor
             self._condition.notify_all()
+
+
+_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for gate in list(_gates):
+        gate.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

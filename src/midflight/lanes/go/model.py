@@ -48,6 +48,10 @@ class Func(msgspec.Struct, frozen=True):
         """Return the keyword for the time that a context is given."""
         return "timeout_" if "timeout" in self.names() else "timeout"
 
+    def cancel_name(self) -> str:
+        """Return the keyword for what cancels a context."""
+        return "cancel_" if "cancel" in self.names() else "cancel"
+
 
 class Field(msgspec.Struct, frozen=True):
     """A field of a struct."""

@@ -15,7 +15,7 @@ import msgspec
 
 from midflight._errors import GoError, UnloadedError, UnsupportedFunctionError
 from midflight.lanes.go import wire
-from midflight.lanes.go.calls import Caller, extension_of_callback, short
+from midflight.lanes.go.calls import GONE, Caller, extension_of_callback, short
 from midflight.lanes.go.model import read_description
 from midflight.lanes.go.values import Objects, Types
 
@@ -172,6 +172,11 @@ class Session(Objects):
 
     # ---- the end
 
+    def let_go(self) -> None:
+        """Refer to nothing any more: no object is left."""
+        self.link, self.code, self.decode = None, GONE, _nothing
+        self._classes.clear()
+
     def drop(self, value: GoObject) -> None:
         """Note that an object is gone.  Called in the middle of anything: it only notes."""
         self.dropped.append(value._go_number)  # noqa: SLF001 - our own attribute
@@ -183,6 +188,10 @@ class Session(Objects):
         if len(self.dropped) >= _RELEASE_AT and self.link is not None:
             numbers = [self.dropped.pop() for _ in range(len(self.dropped))]
             self.code.ask(self.link, wire.RELEASE, numbers)
+
+
+def _nothing(_data: bytes) -> None:
+    """Stand in for what reads messages."""
 
 
 def _field(types: Types, name: str, index: int) -> property:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def carry(old: GoCode, new: GoCode) -> None:
 
     Raises `SwapError`, with nothing changed.
     """
+    new.held_since = time.perf_counter()
     if not old.gate.close(PATIENCE):
         what = f"its state can't be moved: calls have been under way for {PATIENCE:g} s"
         raise SwapError(what, subject=old.label, todo="swap when they have ended, or let them take less long")

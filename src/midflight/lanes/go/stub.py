@@ -30,6 +30,7 @@ _HEAD = """from collections.abc import Callable as _Callable, Mapping as _Mappin
 from dataclasses import dataclass as _dataclass
 from typing import Any as _Any, Final as _Final, Never as _Never
 
+from midflight import Cancellation as _Cancellation
 from midflight.lanes.go import GoObject as _GoObject, GoStruct as _GoStruct, GoValue as _GoValue
 """
 
@@ -105,7 +106,10 @@ class _Stub:
                 params.append(f"{name}: {self.parameter(param.type)}")
         if func.context:
             params += [] if func.variadic else ["*"]
-            params.append(f"{func.timeout_name()}: float | None = None")
+            params += [
+                f"{func.timeout_name()}: float | None = None",
+                f"{func.cancel_name()}: _Cancellation | None = None",
+            ]
         results = [self.result(param.type) for param in func.results]
         result = "None" if not results else results[0] if len(results) == 1 else f"tuple[{', '.join(results)}]"
         line = f"{indent}def {func.name}({', '.join(params)}) -> {result}:"

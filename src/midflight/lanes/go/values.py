@@ -123,6 +123,12 @@ class Types:
         self._numbered = {one.number: index for index, one in enumerate(types) if one.number >= 0}
         self._by_name = {one.name: index for index, one in enumerate(types) if one.number >= 0 and one.name}
 
+    def let_go(self) -> None:
+        """Break the circles of references: a version that is gone is freed at once, not at some later collection."""
+        self._to.clear()
+        self._from.clear()
+        self.objects = Objects()
+
     # ---- classes
 
     def class_of(self, index: int) -> type | None:

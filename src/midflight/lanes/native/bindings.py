@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from midflight import _core
 from midflight.artifact import stub
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Signature, Typedef, Unsupported, Void
-from midflight.lanes.native.by_value import ByValueCall, by_value_obstacle
+from midflight.lanes.native.by_value import ByValueCall, by_value_obstacle, classify
 from midflight.lanes.native.callbacks import CallbackMaker
 from midflight.lanes.native.layouts import CHAR, misfit
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _ITEM_CLASSES = {"int": "i", "uint": "u", "float": "f", "bool": "b", "char": "c"}
 _CHAR = "int8" if CHAR is ctypes.c_int8 else "uint8"
 _MOST_PARAMETERS = 70
+_MOST_STACK_WORDS = 64
+_PLACES_STRUCTS = platform.machine() == "x86_64"
 
 
 @dataclass(eq=False)
@@ -64,6 +67,14 @@ class Call(NamedTuple):
     hold_gil: bool
     unusable: str | None
     info: FunctionInfo
+
+
+def needs_ctypes(call: Call) -> bool:
+    """Whether a call has a struct by value that the core can't place."""
+    structs = [param for param in call.params if param[1] == "struct"]
+    if not structs and call.result[0] != "struct":
+        return False
+    return not _PLACES_STRUCTS or sum((param[3] + 7) // 8 for param in structs) > _MOST_STACK_WORDS - len(call.params)
 
 
 class Binder:
@@ -139,7 +150,7 @@ class Binder:
     def _make(self, call: Call) -> Binding:
         """Return a binding for a call in this process."""
         slow = None
-        if call.result[0] == "struct" or any(param[1] == "struct" for param in call.params):
+        if needs_ctypes(call):
             slow = ByValueCall(call.name, call.params, call.result, hold_gil=call.hold_gil)
         binding = _core.Binding(
             call.name,
@@ -252,9 +263,9 @@ class Binder:
             raise UnusableError(message)
         return self.types.of(type_id)
 
-    def _struct_classes(self, type_id: TypeId) -> str:  # noqa: ARG002 - for those who place structs themselves
-        """Say in which registers a struct travels; "" where ctypes knows."""
-        return ""
+    def _struct_classes(self, type_id: TypeId) -> str:
+        """Say in which registers a struct travels; "" where only ctypes knows."""
+        return classify(self._interface, type_id) if _PLACES_STRUCTS else ""
 
     # ---- results
 

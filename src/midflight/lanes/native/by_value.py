@@ -1,4 +1,4 @@
-"""Calls with a struct by value: through ctypes, inside the same counting as every call.
+"""Structs by value: in which registers they travel, which can't, and calls of those that only ctypes can place.
 
 Numbers and pointers are converted by the binding, by the same rules as in all other calls; ctypes only places them.  It
 places structs by rules of its own, though, so those that the compiler passes in another way are refused by name.
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from midflight import _core
 from midflight._errors import ArgumentTypeError
 from midflight.artifact.interface import Array, Record, Scalar, Unsupported
+from midflight.artifact.layout import size_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from midflight._core import Binding, ParamSpec, ResultSpec, Table
     from midflight.artifact.interface import Interface, TypeId
 
@@ -71,6 +74,39 @@ class ByValueCall:
         what = f"parameter {name!r} is {spelled}, and {type(value).__name__} can't be passed to it{detail}"
         todo = f"make one with midflight.types(module).{wanted.__name__}(...)"
         raise ArgumentTypeError(what, subject=self._name, todo=todo)
+
+
+# ---- where the compiler passes them ---------------------------------------------------------------------------------
+
+_LARGEST_IN_REGISTERS = 16
+
+
+def classify(interface: Interface, type_id: TypeId) -> str:
+    """Say in which registers each eightbyte of a struct travels: I(nteger) or D(ouble); "M": the struct is in memory.
+
+    System V ABI, AMD64 supplement, 3.2.3, for structs without bit-fields, unions and misplaced members.
+    """
+    size = size_of(interface.types, type_id) or 0
+    if size > _LARGEST_IN_REGISTERS:
+        return "M"
+    classes = ["D"] * ((size + 7) // 8)
+    for offset, scalar in _scalars(interface, type_id, 0):
+        if not (isinstance(scalar, Scalar) and scalar.kind == "float"):
+            classes[offset // 8] = "I"
+    return "".join(classes)
+
+
+def _scalars(interface: Interface, type_id: TypeId, offset: int) -> Iterator[tuple[int, object]]:
+    match interface.strip(type_id):
+        case Record() as record:
+            for field in record.fields:
+                yield from _scalars(interface, field.type, offset + field.offset)
+        case Array(element, count):
+            size = size_of(interface.types, element) or 0
+            for index in range(count or 0):
+                yield from _scalars(interface, element, offset + index * size)
+        case other:
+            yield offset, other
 
 
 # ---- what ctypes can't pass -----------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import platform
 import struct
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,11 @@ from midflight._errors import ArgumentTypeError, WorkerError
 from midflight._fork import Lock
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar
 from midflight.artifact.layout import size_of
-from midflight.lanes.native.bindings import Binder, UnusableError
+from midflight.lanes.native.bindings import Binder, needs_ctypes
 from midflight.lanes.native.callbacks import CallbackMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from midflight._core import Binding, Link, Table
     from midflight.artifact.ctypes_types import CTypes
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 _DESCRIBE = 8
 _MOST_CALLBACKS = 1024
 _INTEGER, _DOUBLE, _TEXT, _ITEM, _CONST_ITEM = range(5)
-_LARGEST_IN_REGISTERS = 16
 _MOST_STACK_WORDS = 64 - 16
 """For structs that are passed in memory; the rest is for those that find no register free."""
 
@@ -165,10 +163,8 @@ class WorkerBinder(Binder):
         self._worker_callbacks = callbacks
 
     def _make(self, call: Call) -> Binding:
-        words = sum((param[3] + 7) // 8 for param in call.params if param[1] == "struct" and param[7] == "M")
-        if words > _MOST_STACK_WORDS:
-            most = _MOST_STACK_WORDS * 8
-            what = f"its structs by value have {words * 8} bytes; at most {most} can be passed to a worker"
+        if needs_ctypes(call):
+            what = "its structs by value are too large to be passed to a worker, or of a machine that isn't x86-64"
             call = call._replace(unusable=what, params=[], result=("void", "void", None, ""))
         return _core.Binding(
             call.name,
@@ -188,43 +184,9 @@ class WorkerBinder(Binder):
     def _new_callback_maker(self, signature: TypeId) -> CallbackMaker:
         return WorkerCallbackMaker(self._interface, self.types, signature, self._worker_callbacks)
 
-    def _struct_classes(self, type_id: TypeId) -> str:
-        if platform.machine() != "x86_64":
-            message = "structs by value go to a worker on x86-64 only"
-            raise UnusableError(message)
-        return classify(self._interface, type_id)
-
 
 def _never(_name: str) -> bool:
     return False
 
 
-def classify(interface: Interface, type_id: TypeId) -> str:
-    """Say in which registers each eightbyte of a struct travels: I(nteger) or D(ouble); "M": the struct is in memory.
-
-    System V ABI, AMD64 supplement, 3.2.3, for structs without bit-fields, unions and misplaced members.
-    """
-    size = size_of(interface.types, type_id) or 0
-    if size > _LARGEST_IN_REGISTERS:
-        return "M"
-    classes = ["D"] * ((size + 7) // 8)
-    for offset, scalar in _scalars(interface, type_id, 0):
-        if not (isinstance(scalar, Scalar) and scalar.kind == "float"):
-            classes[offset // 8] = "I"
-    return "".join(classes)
-
-
-def _scalars(interface: Interface, type_id: TypeId, offset: int) -> Iterator[tuple[int, object]]:
-    match interface.strip(type_id):
-        case Record() as record:
-            for field in record.fields:
-                yield from _scalars(interface, field.type, offset + field.offset)
-        case Array(element, count):
-            size = size_of(interface.types, element) or 0
-            for index in range(count or 0):
-                yield from _scalars(interface, element, offset + index * size)
-        case other:
-            yield offset, other
-
-
-__all__ = ["Callbacks", "WorkerBinder", "classify"]
+__all__ = ["Callbacks", "WorkerBinder"]
