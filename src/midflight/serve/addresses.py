@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from midflight._errors import BindError
+from midflight._unix import short_path
 from midflight.serve.messages import Listening, SocketFile
 
 _HOST_PORT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^:\[\]\s]*)):(?P<port>\d{1,5})")
@@ -119,7 +120,8 @@ def _bind_file(path: str, backlog: int, mode: int | None = None) -> Listener:
         if mode is not None:
             # Before binding: there is no moment at which the file has other rights.
             os.fchmod(made.fileno(), mode)
-        made.bind(path)
+        with short_path(path) as reachable:
+            made.bind(reachable)
         made.listen(backlog)
         found = os.lstat(path)
     except BindError:
@@ -148,7 +150,8 @@ def _clear(path: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
-            probe.connect(path)
+            with short_path(path) as reachable:
+                probe.connect(reachable)
         except ConnectionRefusedError:
             Path(path).unlink(missing_ok=True)
             return

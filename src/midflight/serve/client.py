@@ -13,6 +13,7 @@ import msgspec
 import platformdirs
 
 from midflight._errors import ControlError, RestartRefusedError
+from midflight._unix import short_path
 from midflight.serve.messages import Reply, Request, decode, encode
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def ask(control: str, what: str, timeout: float | None = None) -> Reply | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.settimeout(timeout)
         try:
-            channel.connect(control)
+            with short_path(control) as reachable:
+                channel.connect(reachable)
             channel.sendall(encode(Request(what)) + b"\n")
         except OSError as error:
             raise ControlError(
