@@ -379,6 +379,10 @@ finish(Journey *self, Frame *frame, PyObject *link)
 static int
 ask_keeper(const Worker *worker, const Journey *self, Outcome outcome, bool last)
 {
+    if (worker->keeper == NULL) {
+        raise_error(errors.unloaded, self->binding->name, "this version has been unloaded");
+        return -1;
+    }
     PyObject *answer =
         PyObject_CallFunction(worker->keeper, "OOOO", self->views->link, self->binding->name,
                               self->begun || last ? Py_True : Py_False, outcome == LATE ? Py_True : Py_False);
@@ -493,13 +497,13 @@ worker_traverse(PyObject *object, visitproc visit, void *arg)
     return 0;
 }
 
-/* A call may still come here: it finds no link, and a keeper that says that there is none. */
+/* A call may still come here: it finds no link and no keeper. */
 static int
 worker_clear(PyObject *object)
 {
     Worker *self = (Worker *)object;
     Py_XSETREF(self->link, Py_NewRef(Py_None));
-    Py_XSETREF(self->keeper, Py_NewRef(errors.unloaded));
+    Py_CLEAR(self->keeper);
     return 0;
 }
 

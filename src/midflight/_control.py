@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import weakref
 from collections import deque
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from midflight import _core
+from midflight import _core, _retire
 from midflight._directory import private
 from midflight._errors import SwapError, UnloadedError
 from midflight._lane import Held, function_keys
@@ -106,7 +107,7 @@ class Control:
         cell = _core.Cell(self.name, generation.table, owner=self)
         self._cell = weakref.ref(cell)
         self._module = weakref.ref(module)
-        _registry[module] = self
+        _registry[module] = weakref.ref(self)
         _controls.add(self)
         # The cell is kept by the functions and by the module; no function may be left to keep it.
         module.__dict__["__midflight_cell__"] = cell
@@ -140,6 +141,12 @@ class Control:
     def next_number(self) -> int:
         """Return a version number that was never used in this module."""
         return next(self._numbers)
+
+    def __del__(self) -> None:
+        """Nothing of the module is left to call it by: let its versions go."""
+        for generation in () if sys.is_finalizing() else tuple(self.generations):
+            if generation.version.status in {"current", "draining"}:
+                _retire.let_go_later(generation)
 
     # ---- names
 
@@ -192,7 +199,8 @@ def is_attribute(name: str) -> bool:
 
 # ---- from the module to its record ----------------------------------------------------------------------------------
 
-_registry: weakref.WeakKeyDictionary[ModuleType, Control] = weakref.WeakKeyDictionary()
+# Weak on both sides: a callback of a module's may lead back to the module.  The module's cell keeps the control.
+_registry: weakref.WeakKeyDictionary[ModuleType, weakref.ref[Control]] = weakref.WeakKeyDictionary()
 _controls: weakref.WeakSet[Control] = weakref.WeakSet()  # also those of which only functions are left
 _pinned: weakref.WeakKeyDictionary[ModuleType, tuple[Control, Generation]] = weakref.WeakKeyDictionary()
 
@@ -200,7 +208,8 @@ _pinned: weakref.WeakKeyDictionary[ModuleType, tuple[Control, Generation]] = wea
 def control_of(module: object) -> Control:
     """Return a module's record.  Raises `SwapError` for what `load` didn't return."""
     if isinstance(module, ModuleType):
-        found = _registry.get(module)
+        known = _registry.get(module)
+        found = known() if known is not None else None
         if found is not None:
             return found
         if module in _pinned:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import types
-import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
 from midflight import _retire, _transaction, build, lanes
@@ -16,9 +15,8 @@ from midflight.lanes import LaneOptions, Limits
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
-    from midflight._control import Generation
     from midflight._version import Version
     from midflight.lanes.remote.lane import RemoteSource
 
@@ -94,7 +92,6 @@ def load(
     module.__dict__["__getattr__"] = Missing(control)
     module.__dict__["__file__"] = described.display
     control.publish()
-    weakref.finalize(control.cell, _abandon, control.generations).atexit = False
     if offered is not None:
         offered.follow(control)
     emit(Loaded(module, control.name, generation.version))
@@ -117,13 +114,6 @@ def _check_platform() -> None:
     if sys.platform != "linux":
         what = f"native code can't be swapped on {sys.platform}: midflight serves Linux with glibc"
         raise UnsupportedPlatformError(what, todo="run on Linux")
-
-
-def _abandon(generations: Iterable[Generation]) -> None:
-    """Nothing of the module is left to call it by: let its versions go."""
-    for generation in list(generations):
-        if generation.version.status in {"current", "draining"}:
-            _retire.let_go_later(generation)
 
 
 def unload(module: types.ModuleType, *, timeout: float | None = 0.0) -> Version:

@@ -89,6 +89,19 @@ def test_a_module_that_nobody_keeps_is_unloaded(source, until_unloaded, load):
     until_unloaded(version)
 
 
+def test_a_callback_that_leads_back_to_its_module_keeps_nothing(tmp_path, until_unloaded, load):
+    path = tmp_path / "calling.c"
+    path.write_text("int go(int (*f)(int), int x) { return f(x); }")
+    module = load(path)
+    assert module.go(lambda x, module=module: len(module.__name__) + x, 1) == 8
+    version = midflight.versions(module)[0]
+    gone = weakref.ref(module)
+    del module
+    gc.collect()
+    assert gone() is None
+    until_unloaded(version)
+
+
 @pytest.mark.here_only("Pointer.contents")
 def test_a_pointer_keeps_its_version_without_module_and_functions(source, until_unloaded, load):
     lib = load(source)

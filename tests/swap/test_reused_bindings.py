@@ -13,20 +13,21 @@ import pytest
 import midflight
 
 
-def _swapped(workshop, first, second, load):
+def _swapped(load, workshop, first, second):
     module = load(workshop.library("first", first), name="lib")
     midflight.swap(module, workshop.library("second", second), compat="any")
     return module
 
 
-def test_an_unchanged_function_runs_at_its_new_address(workshop):
+def test_an_unchanged_function_runs_at_its_new_address(workshop, load):
     padding = "int padding(int a) { return a * 3; }"
-    module = _swapped(workshop, "int f(int a) { return a + 1; }", f"{padding} int f(int a) {{ return a + 2; }}")
+    module = _swapped(load, workshop, "int f(int a) { return a + 1; }", f"{padding} int f(int a) {{ return a + 2; }}")
     assert (module.f(1), module.padding(5)) == (3, 15)
 
 
-def test_types_that_functions_have_exchanged(workshop):
+def test_types_that_functions_have_exchanged(workshop, load):
     module = _swapped(
+        load,
         workshop,
         "int f(int a) { return a; } long g(long a) { return a; }",
         "int g(int a) { return a; } long f(long a) { return a; }",
@@ -36,8 +37,8 @@ def test_types_that_functions_have_exchanged(workshop):
         module.g(2**40)
 
 
-def test_a_parameter_that_has_another_name(workshop):
-    module = _swapped(workshop, "int f(int old) { return old; }", "int f(int fresh) { return fresh; }")
+def test_a_parameter_that_has_another_name(workshop, load):
+    module = _swapped(load, workshop, "int f(int old) { return old; }", "int f(int fresh) { return fresh; }")
     assert list(inspect.signature(module.f).parameters) == ["fresh"]
     assert module.f(fresh=4) == 4
     with pytest.raises(midflight.ArgumentTypeError):
