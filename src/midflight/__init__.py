@@ -6,6 +6,7 @@ and makes it current, or refuses and changes nothing.
 
 from midflight._access import function, variables, versions
 from midflight._access import types_of as types
+from midflight._cancellation import Cancellation
 from midflight._core import Function, Pointer
 from midflight._errors import (
     ArgumentRangeError,
@@ -70,6 +71,7 @@ __all__ = [
     "BindError",
     "BuildError",
     "CallTimeoutError",
+    "Cancellation",
     "CompilerNotFoundError",
     "ConnectionLostError",
     "ConstructorError",

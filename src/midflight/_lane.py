@@ -105,6 +105,12 @@ def objects_of(code: Code) -> int:
     return count
 
 
+def pause_of(code: Code) -> float:
+    """Return for how many seconds callers were held back while the code took over: its ``pause``."""
+    seconds: float = getattr(code, "pause", 0.0)
+    return seconds
+
+
 def tell_switched(code: Code) -> None:
     """Tell code that its version is the current one now (its ``switched``, which can't fail)."""
     switched = getattr(code, "switched", None)

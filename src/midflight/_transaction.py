@@ -25,7 +25,7 @@ from midflight import _core, _retire, lanes
 from midflight._control import Control, Generation
 from midflight._errors import IncompatibleError, MidflightError, SwapError, SwapInsideError
 from midflight._events import Refused, Swapped, emit
-from midflight._lane import Wanted, tell_switched
+from midflight._lane import Wanted, pause_of, tell_switched
 from midflight._version import Report, Version
 from midflight.artifact import compare
 
@@ -316,9 +316,16 @@ def _finish(step: _Step) -> Report:
     with _stage("retire", step.stages, ""):
         _retire.let_go(old)
     control.forget_old()
-    warnings = (step.artifact.warnings if step.artifact else ()) + (step.new.code.warnings if step.new.code else ())
+    code = step.new.code
+    warnings = (step.artifact.warnings if step.artifact else ()) + (code.warnings if code else ())
     return Report(
-        control.name, old.version, step.new.version, stages=step.stages, changes=step.changes, warnings=warnings
+        control.name,
+        old.version,
+        step.new.version,
+        stages=step.stages,
+        pause=pause_of(code) if code else 0.0,
+        changes=step.changes,
+        warnings=warnings,
     )
 
 

@@ -86,7 +86,10 @@ def test_a_host_program_that_was_changed_is_refused(kinds: Any):
 def test_the_stub_is_valid_and_says_what_goes_in_and_out(kinds: Any, tmp_path: Path):
     api = model.read_api(midflight._control.control_of(kinds).current.artifact.read())
     text = stub.render(api, "kinds")
-    assert "def Make(*, timeout: float | None = None) -> _LiveObject | _Any: ..." in text
+    assert (
+        "def Make(*, timeout: float | None = None, cancel: _Cancellation | None = None) -> _LiveObject | _Any: ..."
+        in text
+    )
     assert "*h: float) -> None:" in text
     assert "def Words() -> tuple[Word, dict[Word, bool]]: ..." in text
     assert "Limit: _Final[int]" in text

@@ -250,3 +250,15 @@ def test_the_clock_saves_too(go: Packages):
     with pytest.raises(WorkerCrashedError):
         module.Die()
     assert module.Up() == 2
+
+
+def test_the_report_says_how_long_calls_were_held_back(go: Packages):
+    module = go.make("var Count int\nfunc Next() int { Count++; return Count } // 1")
+    assert module.Next() == 1
+    go.write("greet.go", "var Count int\nfunc Next() int { Count++; return Count } // 2\nvar More int")
+    report = midflight.swap(module)
+    assert 0 < report.pause < report.seconds
+    assert module.Next() == 2
+    plain = go.make("func One() int { return 1 }", name="plain.go")
+    go.write("plain.go", "func One() int { return 2 }")
+    assert midflight.swap(plain).pause == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +33,12 @@ func Spin() { for { } }
 func Pid() int { return os.Getpid() }
 func Wait(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func Races() { m := map[int]int{}; for i := range 8 { go func() { for { m[i]++ } }() }; time.Sleep(time.Hour) }
+func Overflow(n int) int { var room [1 << 16]byte; room[n] = 1; return Overflow(n+1) + int(room[n/2]) }
+func Chatter() {
+    for i := range 10000 { println("line", i) }
+    println("fatal error: not at all")
+    done := make(chan int); go func() { panic("at last") }(); <-done
+}
 type Thing struct{ n int }
 func (t *Thing) N() int { return t.n }
 func New() *Thing { return &Thing{1} }
@@ -56,10 +64,32 @@ def test_fatal_errors_of_the_runtime_are_told(go: Packages):
     rough = go.make(ROUGH, name="rough.go")
     with pytest.raises(WorkerCrashedError) as raised:
         rough.Races()
-    # The runtime's own word for it, "concurrent map writes", is on the standard error output only.
-    assert "maps.fatal" in raised.value.text
+    assert "fatal error: concurrent map" in raised.value.text
     assert "Races.func1" in raised.value.text
     assert rough.Call() == 1
+    with pytest.raises(WorkerCrashedError) as raised:
+        rough.Overflow(1)
+    assert "fatal error: stack overflow" in raised.value.text
+    assert ".Overflow(" in raised.value.text
+    with pytest.raises(WorkerCrashedError) as raised:
+        rough.Chatter()
+    assert raised.value.text.startswith("panic: at last")
+    assert raised.value.text.count("panic: at last") == 1
+
+
+def test_what_a_package_prints_and_why_it_fails_reach_the_standard_error_output(
+    go: Packages, capfd: pytest.CaptureFixture[str]
+):
+    rough = go.make(ROUGH, name="rough.go")
+    with pytest.raises(WorkerCrashedError):
+        rough.Chatter()
+    with pytest.raises(WorkerCrashedError):
+        rough.Races()
+    told = capfd.readouterr().err
+    assert told.count("line 9999\n") == 1
+    assert "panic: at last" in told
+    assert "fatal error: concurrent map" in told
+    assert "Races.func1" in told
 
 
 @pytest.mark.parametrize("name", ["Deadlock", "Spin"])
@@ -172,3 +202,27 @@ def test_nothing_is_left_of_a_version(go: Packages):
             os.kill(pid, 0)
     os.kill(pids[-1], signal.SIGKILL)
     assert module.Pid() != pids[-1]
+
+
+def test_a_version_that_is_gone_is_freed_at_once(go: Packages):
+    text = """
+    import "context"
+    var Count int
+    type Item struct { Name string; Next *Item }
+    func Take(item Item) (Item, error) { Count++; return item, nil }
+    func Call(ctx context.Context, f func(int) int) int { return f(VERSION) }
+    """
+    module = go.make(text.replace("VERSION", "1"))
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(2, 5):
+            assert module.Call(lambda value: value) == number - 1
+            assert module.Take({"Name": "a"}).Name == "a"
+            assert midflight.variables(module)["Count"] == number - 1
+            old = weakref.ref(midflight._control.control_of(module).current.code)
+            go.write("greet.go", text.replace("VERSION", str(number)))
+            midflight.swap(module)
+            assert old() is None
+    finally:
+        gc.enable()

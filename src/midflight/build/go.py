@@ -22,7 +22,7 @@ from midflight._errors import BuildError, Diagnostic
 from midflight.build import files, go_tools, manifest, process, progress
 from midflight.build.base import Attempt, BuiltSource, failure
 from midflight.build.compiler import Compiler, find_compiler
-from midflight.build.go_host import attach
+from midflight.build.go_host import append
 from midflight.build.manifest import Built, Found
 
 if TYPE_CHECKING:
@@ -128,11 +128,12 @@ class _Package:
             try:
                 result = self._analyze(tool, work, module)
                 read = {Path(path) for path in (*result.files, *result.read)}
-                data = self._compile(work, module, result)
+                host = self._compile(work, module, result)
             except BuildError:
                 self.seen = snapshot.seen_all({*snapshot.before})
                 raise
-        return Built(attach(data, bytes(result.api)), snapshot.seen_all({*own, *read}))
+        append(host, bytes(result.api))
+        return Built(host, snapshot.seen_all({*own, *read}))
 
     def _analyze(self, tool: Path, work: Path, module: go_tools.Module) -> _Result:
         flags = self.source.given.flags
@@ -164,7 +165,7 @@ class _Package:
             raise failure(outcome, subject=self.display, output=_shown(found), found=found)
         return result
 
-    def _compile(self, work: Path, module: go_tools.Module, result: _Result) -> bytes:
+    def _compile(self, work: Path, module: go_tools.Module, result: _Result) -> Path:
         output = work / "host"
         overlay = self._overlay(work, module, self._added(work, module, result))
         command = (
@@ -185,7 +186,7 @@ class _Package:
         if outcome.status != 0 or not output.is_file():
             found = go_tools.diagnostics_of(outcome.output, self.directory)
             raise failure(outcome, subject=self.display, found=found, hide=work)
-        return output.read_bytes()
+        return output
 
     def _added(self, work: Path, module: go_tools.Module, result: _Result) -> dict[Path, Path]:
         """Write what is added to the user's package; return where it is to appear, and where it is."""

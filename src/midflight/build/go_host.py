@@ -6,6 +6,10 @@ The system's loader doesn't look at what lies behind an executable's last segmen
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAGIC = b"midflight-go-1\r\n"
 _TRAILER = struct.Struct("<QQ16s")
@@ -15,6 +19,12 @@ _ELF = b"\x7fELF"
 def attach(program: bytes, api: bytes, plugin: bytes = b"") -> bytes:
     """Return the artifact: program, plugin, API, and their sizes."""
     return b"".join((program, plugin, api, _TRAILER.pack(len(plugin), len(api), _MAGIC)))
+
+
+def append(file: Path, api: bytes) -> None:
+    """Turn a program into an artifact, in its place."""
+    with file.open("ab") as stream:
+        stream.write(api + _TRAILER.pack(0, len(api), _MAGIC))
 
 
 def is_go_host(data: bytes) -> bool:

@@ -37,13 +37,13 @@ _DIGEST_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build brought: ``data``, and all that it depends on beyond its key.
+    """What a build brought: ``data`` (or a file of it in the build's directory), and what it depends on beyond its key.
 
     ``files``: the digest of each file that was read, or found missing.  ``environment``: variables that were read.
     ``reusable`` is False where the same inputs may give something else, or where what was seen isn't sure.
     """
 
-    data: bytes
+    data: bytes | Path
     files: Mapping[Path, str] = field(default_factory=dict)
     environment: Mapping[str, str | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -96,9 +96,9 @@ def obtain(name: str, build: Callable[[Path], Built]) -> Found:
         directory = Path(tempfile.mkdtemp(dir=cache_subdirectory("work")))
         try:
             built = build(directory)
+            stored = store.put(built.data) if isinstance(built.data, bytes) else store.adopt(built.data)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
-        stored = store.put(built.data)
         if built.reusable and files.UNSURE not in built.files.values():
             _remember(name, stored.sha256, built)
     return Found(stored.sha256, built.files, built.warnings, cached=False)

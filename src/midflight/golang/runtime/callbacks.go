@@ -89,5 +89,5 @@ func (c *call) ask(number uint64, payload []byte) []byte {
 	if c.over {
 		panic(fmt.Errorf("a Python function was called after the call that brought it had returned"))
 	}
-	return c.slot.callBack(c, number, payload)
+	return c.slot.callBack(number, payload)
 }

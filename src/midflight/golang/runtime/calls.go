@@ -3,20 +3,17 @@
 package midflightruntime
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
 	"runtime/debug"
-	"strings"
 	"sync"
-	"time"
 )
 
 // What a message asks for.  Numbers below firstOperation call the function of that number.
 const (
 	firstOperation = 1 << 32
-	opMethod       = firstOperation + iota // [receiver, name, timeout, arguments…]
+	opMethod       = firstOperation + iota // [receiver, name, (timeout, cancellation,) arguments…]
 	opRead                                 // [variable]
 	opWrite                                // [variable, value]
 	opReadField                            // [object, field]
@@ -25,7 +22,7 @@ const (
 	opDescribe                             // [number of a dynamic type]
 	opSave                                 // []
 	opRestore                              // [saved]
-	opCall                                 // [func, timeout, arguments…]
+	opCall                                 // [func, (timeout, cancellation,) arguments…]
 )
 
 // Answers begin with one of these.
@@ -92,39 +89,9 @@ func newPlan(t reflect.Type) plan {
 
 // A call is one message that is being served, and the calls made from inside it.
 type call struct {
-	slot    *slot
-	serial  uint64
-	mutex   sync.Mutex // the slot belongs to one goroutine at a time; protects over, too
-	over    bool
-	cancel  context.CancelFunc
-	running sync.Mutex // protects cancel and stopped
-	stopped bool
-}
-
-// stop cancels the context of the call.
-func (c *call) stop() {
-	c.running.Lock()
-	defer c.running.Unlock()
-	c.stopped = true
-	if c.cancel != nil {
-		c.cancel()
-	}
-}
-
-// contextFor makes the context of a function that takes one; timeout is in seconds, none if negative.
-func (c *call) contextFor(timeout float64) (context.Context, context.CancelFunc) {
-	made, cancel := context.WithCancel(context.Background())
-	if timeout >= 0 {
-		cancel()
-		made, cancel = context.WithTimeout(context.Background(), time.Duration(min(timeout, 1e9)*float64(time.Second)))
-	}
-	c.running.Lock()
-	defer c.running.Unlock()
-	c.cancel = cancel
-	if c.stopped {
-		cancel()
-	}
-	return made, cancel
+	slot  *slot
+	mutex sync.Mutex // the slot belongs to one goroutine at a time; protects over, too
+	over  bool
 }
 
 // answerTo serves one message and appends its answer to the writer.
@@ -315,19 +282,15 @@ func (c *call) run(w *writer, r *reader, p *plan, callee reflect.Value, size int
 	c.runWith(w, r, p, callee, size, nil)
 }
 
-// runWith reads the arguments (where there is a context, its timeout comes first), calls, and writes the answer.
+// runWith reads the arguments (what is for a context comes first), calls, and writes the answer.
 func (c *call) runWith(w *writer, r *reader, p *plan, callee reflect.Value, size int, after func()) {
 	arguments := make([]reflect.Value, 0, len(p.in)+1)
 	if p.context {
-		if size < 1 {
+		if size < 2 {
 			refuse("the message is cut off")
 		}
-		size--
-		timeout := -1.0
-		if !r.null() {
-			timeout = r.float()
-		}
-		made, cancel := c.contextFor(timeout)
+		size -= 2
+		made, cancel := readContext(r)
 		defer cancel()
 		arguments = append(arguments, reflect.ValueOf(made))
 	}
@@ -408,30 +371,3 @@ func (p *plan) fail(w *writer, err error, results []reflect.Value) {
 		p.writes[i].write(w, result)
 	}
 }
-
-// ownStack leaves out of a stack trace what lies above the panic and what served the call.
-func ownStack(stack []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(stack)), "\n")
-	var kept []string
-	below := false
-	for i := 1; i+1 < len(lines); i += 2 {
-		name := lines[i]
-		if strings.HasPrefix(name, "panic(") {
-			below, kept = true, nil
-			continue
-		}
-		if !below {
-			continue
-		}
-		if strings.HasPrefix(name, "reflect.Value.call(") || strings.Contains(name, runtimeName+".") {
-			break
-		}
-		kept = append(kept, name, lines[i+1])
-	}
-	if len(kept) == 0 {
-		kept = lines
-	}
-	return strings.Join(kept, "\n")
-}
-
-const runtimeName = "midflightruntime"

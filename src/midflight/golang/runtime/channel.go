@@ -28,7 +28,8 @@ const (
 	failureSize    = 1024
 
 	controlEnd    = 1
-	controlCancel = 4
+	controlCancel = 4 // of the call with this key; in place of a slot: 0, or that the call is over
+	forgetKey     = 1
 )
 
 var channelMagic = []byte{0x00, 'M', 'F', 'C', 'H', 'A', 'N', '1'}
@@ -158,17 +159,12 @@ func (c *channel) control() {
 		case controlEnd:
 			os.Exit(0)
 		case controlCancel:
-			c.cancel(uint64(binary.LittleEndian.Uint32(message[4:])), binary.LittleEndian.Uint64(message[8:]))
+			key := binary.LittleEndian.Uint64(message[8:])
+			if binary.LittleEndian.Uint32(message[4:]) == forgetKey {
+				forgetCall(key)
+			} else {
+				cancelCall(key)
+			}
 		}
-	}
-}
-
-// cancel cancels the context of a call that is under way.
-func (c *channel) cancel(number, serial uint64) {
-	if number >= uint64(len(c.slots)) {
-		return
-	}
-	if running := c.slots[number].current.Load(); running != nil && running.serial == serial {
-		running.stop()
 	}
 }

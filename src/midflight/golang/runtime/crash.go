@@ -14,5 +14,7 @@ func takeCrashOutput() {
 		return
 	}
 	// Without it the text is on the standard error output all the same.
-	_ = debug.SetCrashOutput(output, debug.CrashOptions{})
+	if debug.SetCrashOutput(output, debug.CrashOptions{}) == nil {
+		overrideWrite = writeThrough
+	}
 }

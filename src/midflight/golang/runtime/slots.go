@@ -34,7 +34,6 @@ type slot struct {
 	page    []byte
 	arena   uint64 // where the slot's own arena begins in the mapping
 	spin    time.Duration
-	current atomic.Pointer[call]
 	answers writer
 }
 
@@ -44,11 +43,10 @@ func (s *slot) turn() *uint32 { return s.word(0) }
 
 func (s *slot) number(at int) uint64 { return binary.LittleEndian.Uint64(s.page[at:]) }
 
-// begun says that a call has been taken: from now on it can't be repeated in another process.
-func (s *slot) begun() uint64 {
-	serial := s.number(160)
-	atomic.StoreUint64((*uint64)(unsafe.Pointer(&s.page[168])), serial)
-	return serial
+// begin says that a call has been taken: from now on it can't be repeated in another process.
+func (s *slot) begin() *call {
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&s.page[168])), s.number(160))
+	return &call{slot: s}
 }
 
 func (s *slot) put(at int, value uint64) { binary.LittleEndian.PutUint64(s.page[at:], value) }
@@ -62,15 +60,13 @@ func (s *slot) serve() {
 			s.answer(kindDone, refusal("only messages are served here"))
 			continue
 		}
-		c := &call{slot: s, serial: s.begun()}
-		s.current.Store(c)
+		c := s.begin()
 		w := &s.answers
 		w.buffer, w.depth = w.buffer[:0], 0
 		c.answerTo(w, s.number(136), s.payload())
 		c.mutex.Lock()
 		c.over = true
 		c.mutex.Unlock()
-		s.current.Store(nil)
 		s.answer(kindDone, w.buffer)
 		if cap(w.buffer) > 1<<20 {
 			w.buffer = nil // one large answer shouldn't be paid for for ever
@@ -79,7 +75,7 @@ func (s *slot) serve() {
 }
 
 // callBack asks Python for something and serves the calls that it makes before it answers.
-func (s *slot) callBack(c *call, number uint64, payload []byte) []byte {
+func (s *slot) callBack(number uint64, payload []byte) []byte {
 	s.put(136, number)
 	s.answer(kindCallback, payload)
 	for {
@@ -88,14 +84,12 @@ func (s *slot) callBack(c *call, number uint64, payload []byte) []byte {
 		case kindAnswer:
 			return append([]byte{}, s.payload()...)
 		case kindMessage:
-			inner := &call{slot: s, serial: s.begun()}
-			s.current.Store(inner)
+			inner := s.begin()
 			w := &writer{}
 			inner.answerTo(w, s.number(136), s.payload())
 			inner.mutex.Lock()
 			inner.over = true
 			inner.mutex.Unlock()
-			s.current.Store(c)
 			s.answer(kindDone, w.buffer)
 		default:
 			s.answer(kindDone, refusal("only messages are served here"))

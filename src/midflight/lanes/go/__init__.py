@@ -2,8 +2,8 @@
 
 from midflight._errors import GoError, GoPanicError
 from midflight.build.go_host import is_go_host
+from midflight.lanes.go.classes import GoStruct, GoValue
 from midflight.lanes.go.lane import GoLane
 from midflight.lanes.go.objects import GoObject
-from midflight.lanes.go.values import GoStruct, GoValue
 
 __all__ = ["GoError", "GoLane", "GoObject", "GoPanicError", "GoStruct", "GoValue", "is_go_host"]

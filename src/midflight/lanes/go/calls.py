@@ -23,13 +23,15 @@ from midflight._errors import (
     UnloadedError,
 )
 from midflight.lanes.go import wire
-from midflight.lanes.go.values import GoStruct, MisfitError, Types
+from midflight.lanes.go.checks import MisfitError
+from midflight.lanes.go.classes import GoStruct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midflight.lanes.go.code import GoCode
     from midflight.lanes.go.model import Func
+    from midflight.lanes.go.values import Types
 
 
 class Open(threading.local):

@@ -14,26 +14,27 @@ from midflight._errors import (
     ArgumentTypeError,
     BadLibraryError,
     MidflightError,
-    MissingVariableError,
     UnloadedError,
     UnsupportedFunctionError,
 )
 from midflight._lane import Held, bindings_by_slot, function_keys
 from midflight.lanes.go import wire
+from midflight.lanes.go.access import Access, Namespace
 from midflight.lanes.go.calls import (
     Callbacks,
     Caller,
     assign_struct,
     misfit_error,
-    open_calls,
     raise_failure,
     signature,
 )
 from midflight.lanes.go.cancelling import Cancels
+from midflight.lanes.go.checks import MisfitError
+from midflight.lanes.go.classes import Classes, GoStruct
 from midflight.lanes.go.gate import Gate, Moved
 from midflight.lanes.go.objects import GoObject, Session
 from midflight.lanes.go.state import Saver
-from midflight.lanes.go.values import Classes, GoStruct, MisfitError, Objects, Types
+from midflight.lanes.go.values import Objects, Types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ class GoCode(Objects):
         self.gate = Gate()
         self._stateful = api.stateful
         self.types = Types(api.types, family.classes, self)
-        self.ctypes = _Namespace(self.types)
+        self.ctypes = Namespace(self.types)
         self._session = Session(self, process.link)
         calls: int | None = getattr(options, "save_calls", None)
         seconds: float | None = getattr(options, "save_every", None)
@@ -143,7 +144,7 @@ class GoCode(Objects):
             if not func.why:
                 self.callers[func.name] = Caller(self, number, func, self.types, subject)
             made[func.name] = self._binding(func.name, func, self._function(func.name))
-        for one, func in self.methods():
+        for one, func in self.api.methods():
             qualified = f"{one.name}.{func.name}"
             made[qualified] = self._binding(qualified, func, _method_of(func.name))
         for skipped in self.api.skipped:
@@ -152,10 +153,6 @@ class GoCode(Objects):
         return _core.Table(
             wanted.label, bindings_by_slot(wanted.slots, {key: made[key] for key in keys if key in made})
         )
-
-    def methods(self) -> list[tuple[Type, Func]]:
-        """Return the methods of the package's own types, each once."""
-        return methods_of(self.api)
 
     def _binding(self, name: str, func: Func, slow: Callable[..., Any]) -> Binding:
         if func.why:
@@ -351,103 +348,6 @@ class GoCode(Objects):
         for caller in self.callers.values():
             caller.let_go()
         return None
-
-
-class Access:
-    """A version's variables and constants."""
-
-    def __init__(self, code: GoCode) -> None:
-        self._code = weakref.ref(code)
-        self._variables = {one.name: one for one in code.api.variables if one.exported or one.state}
-        self._constants = {one.name: _constant(code.types, one.type, one.value) for one in code.api.constants}
-
-    @property
-    def code(self) -> GoCode:
-        """The version."""
-        code = self._code()
-        if code is None:
-            raise UnloadedError("this version has been unloaded")
-        return code
-
-    def names(self) -> list[str]:
-        """Return the names of all variables and constants."""
-        return [*self._variables, *self._constants]
-
-    def read(self, name: str) -> Any:
-        """Return a variable's or a constant's value."""
-        if name in self._constants:
-            return self._constants[name]
-        one, code = self._find(name), self.code
-        value = code.operate(wire.READ, [name], name)
-        convert = code.types.from_go(one.type)
-        return value if convert is None else convert(value)
-
-    def write(self, name: str, value: Any) -> None:
-        """Set a variable."""
-        if name in self._constants:
-            raise ArgumentTypeError("it is a constant and can't be written", subject=f"{self.code.module}.{name}")
-        one, code = self._find(name), self.code
-        types = code.types
-        if types.list[one.type].kind == "func" and callable(value) and not isinstance(value, GoObject):
-            what = "a Python function can be passed to a call, but Go can't keep it"
-            raise ArgumentTypeError(what, subject=f"{code.module}.{name}")
-        open_calls.calls.append(Callbacks(code))
-        try:
-            converted = code.converted(types, one.type, value, name)
-        finally:
-            open_calls.calls.pop()
-        code.operate(wire.WRITE, [name, converted], name)
-
-    def _find(self, name: str) -> Any:
-        one = self._variables.get(name)
-        if one is None:
-            shown = ", ".join(self.names()) or "none"
-            what = f"{self.code.label} has no variable {name!r}"
-            raise MissingVariableError(what, subject=self.code.module, todo=f"it has {shown}")
-        return one
-
-
-class _Namespace:
-    """The classes of a version's types, by name."""
-
-    def __init__(self, types: Types) -> None:
-        self._types = types
-
-    def classes(self) -> dict[str, type]:
-        """Return them."""
-        found = {}
-        for index, one in enumerate(self._types.list):
-            if one.name.isidentifier() and (cls := self._types.class_of(index)) is not None:
-                found[one.name] = cls
-        return found
-
-    namespace = classes
-
-
-def _constant(types: Types, index: int, text: str) -> Any:
-    convert = types.from_go(index)
-    match types.list[index].kind:
-        case "bool":
-            value: Any = text == "true"
-        case "int" | "uint":
-            value = int(text)
-        case "float":
-            value = float(text)
-        case "complex":
-            value = [float(part) for part in text.split()]
-        case _:
-            value = text
-    return value if convert is None else convert(value)
-
-
-def methods_of(api: API) -> list[tuple[Type, Func]]:
-    """Return the methods of a package's own types, each once."""
-    found: dict[str, tuple[Type, Func]] = {}
-    for one in api.types:
-        if one.name.isidentifier():
-            for func in one.methods:
-                found.setdefault(f"{one.name}.{func.name}", (one, func))
-    return list(found.values())
 
 
 def _method_of(name: str) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midflight.artifact.interface import Foreign, Function, Interface, Param, Variable, Void
-from midflight.lanes.go.code import methods_of
 
 if TYPE_CHECKING:
     from midflight.artifact.interface import Type, TypeId
@@ -42,7 +41,7 @@ def interface_of(api: API) -> Interface:
     table = _Table(api)
     functions = [table.function(func, func.name, func.name) for func in api.functions]
     functions += [Function(one.name, one.name, one.name, (), 0) for one in api.skipped]
-    for one, func in methods_of(api):
+    for one, func in api.methods():
         functions.append(table.function(func, "", f"{one.name}.{func.name}"))
     variables = [Variable(one.name, table.of(one.type), None, exported=one.exported) for one in api.variables]
     variables += [Variable(one.name, table.of(one.type), None, const=True) for one in api.constants]

@@ -126,6 +126,15 @@ class API(msgspec.Struct, frozen=True):
         """Whether there is anything that goes from version to version."""
         return self.save_hook or self.restore_hook or any(one.state for one in self.variables)
 
+    def methods(self) -> list[tuple[Type, Func]]:
+        """Return the methods of the package's own types, each once."""
+        found: dict[str, tuple[Type, Func]] = {}
+        for one in self.types:
+            if one.name.isidentifier():
+                for func in one.methods:
+                    found.setdefault(f"{one.name}.{func.name}", (one, func))
+        return list(found.values())
+
 
 class Description(msgspec.Struct, frozen=True):
     """What Go says of the type of a live value."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from midflight.lanes.go.values import field_name
+from midflight.lanes.go.classes import field_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

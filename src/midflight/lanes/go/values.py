@@ -2,65 +2,24 @@
 
 What converts a type's values is made when it is first needed.  A struct that is data becomes an object of a class of
 its own, made here; so do numbers, strings and containers of named types that have methods (those are subclasses
-of int, str, list …).  Classes stay the same from version to version for as long as their layout does, so that instances
-and isinstance() do; which version their methods run in is decided at each call.
+of int, str, list …).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import keyword
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from midflight._errors import GoError
-from midflight.lanes.go import wire
+from midflight.lanes.go import checks, wire
+from midflight.lanes.go.checks import Convert, MisfitError
+from midflight.lanes.go.classes import BASES, Classes, GoStruct, GoValue, field_name
 
 if TYPE_CHECKING:
+    import msgspec
+
     from midflight.lanes.go.model import Func, Type
-
-Convert: TypeAlias = Callable[[Any], Any]
-ValueMethod: TypeAlias = Callable[[Any, str, "Func", tuple[Any, ...], dict[str, Any]], Any]
-
-_MOST_FLOAT32 = 3.4028235677973366e38
-_BASES: dict[str, type] = {
-    "int": int,
-    "uint": int,
-    "float": float,
-    "complex": complex,
-    "string": str,
-    "bytes": bytes,
-    "slice": list,
-    "array": tuple,
-    "map": dict,
-}
-
-
-class MisfitError(Exception):
-    """A value that isn't one of the type; ``where``: the parts of the path to it, innermost first."""
-
-    def __init__(self, what: str, *, range_: bool = False) -> None:
-        super().__init__(what)
-        self.what = what
-        self.range = range_
-        self.where: list[str] = []
-
-
-class GoStruct:
-    """The base of the classes of Go structs that are data."""
-
-    __slots__ = ()
-
-
-class GoValue:
-    """The base of the classes of Go's named numbers, strings and containers that have methods."""
-
-    __slots__ = ()
 
 
 class Objects:
@@ -73,41 +32,6 @@ class Objects:
     def callback(self, function: Callable[..., Any], func: Func, types: Types) -> msgspec.msgpack.Ext:
         """Return what stands for a Python function during the call under way."""
         raise NotImplementedError
-
-
-class Classes:
-    """The classes that were made for a module's types, by name and layout."""
-
-    def __init__(self, module: str, call_method: ValueMethod) -> None:
-        self.module = module
-        self.call_method = call_method
-        self._made: dict[tuple[str, str], type] = {}
-
-    def of(self, one: Type, make: Callable[[], type]) -> type:
-        """Return the class of a type; its methods become those of the latest version."""
-        key = (one.name, one.text)
-        found = self._made.get(key)
-        if found is None:
-            found = self._made[key] = make()
-            found.__module__, found.__doc__ = self.module, one.doc or one.text
-        for func in one.methods:
-            if keyword.iskeyword(func.name) or func.name in _fields_of(found):
-                continue
-            setattr(found, func.name, self._method(func))
-        return found
-
-    def _method(self, func: Func) -> Callable[..., Any]:
-        def method(self: Any, *arguments: Any, **keywords: Any) -> Any:
-            return call(self, func.name, func, arguments, keywords)
-
-        call = self.call_method
-        method.__name__ = method.__qualname__ = func.name
-        method.__doc__ = func.doc or None
-        return method
-
-
-def _fields_of(cls: type) -> tuple[str, ...]:
-    return getattr(cls, "__match_args__", ())
 
 
 class Types:
@@ -137,8 +61,8 @@ class Types:
             one = self.list[index]
             if one.kind == "struct":
                 self._class[index] = self.classes.of(one, lambda: self._struct_class(index))
-            elif one.kind in _BASES and one.name and one.methods:
-                base = _BASES[one.kind]
+            elif one.kind in BASES and one.name and one.methods:
+                base = BASES[one.kind]
                 self._class[index] = self.classes.of(one, lambda: type(one.name, (GoValue, base), {}))
             else:
                 return None
@@ -217,15 +141,15 @@ class Types:
 
     def _make_to(self, index: int) -> Convert:
         one = self.list[index]
-        if one.kind in _SIMPLE:
-            return _SIMPLE[one.kind]
+        if one.kind in checks.SIMPLE:
+            return checks.SIMPLE[one.kind]
         match one.kind:
             case "int" | "uint":
-                return _integer(one)
+                return checks.integer(one)
             case "float":
-                return _float(one)
+                return checks.floating(one)
             case "bytes":
-                return _bytes(one)
+                return checks.octets(one)
             case "struct":
                 return self._struct_to(index)
             case "object":
@@ -238,13 +162,13 @@ class Types:
 
     def _container_to(self, one: Type) -> Convert:
         if one.kind in {"slice", "array"}:
-            return _sequence(one, self.to_go(one.elem))
+            return checks.sequence(one, self.to_go(one.elem))
         if one.kind == "map":
-            return _mapping(one, self.to_go(one.key), self.to_go(one.elem), paired=not self.is_plain(one.key))
+            return checks.mapping(one, self.to_go(one.key), self.to_go(one.elem), paired=not self.is_plain(one.key))
         if one.kind == "pointer":
             inner = self.to_go(one.elem)
             return lambda value: None if value is None else inner(value)
-        return _refuse(one)
+        return checks.refuse(one)
 
     def is_plain(self, index: int) -> bool:
         """Whether values of a type can be keys of a map in a message."""
@@ -324,7 +248,7 @@ class Types:
                 return [self._any_to(item, depth + 1) for item in value]
             case dict():
                 return {self._any_to(key, depth + 1): self._any_to(item, depth + 1) for key, item in value.items()}
-        return _any_leaf(value)
+        return checks.any_leaf(value)
 
     # ---- from Go
 
@@ -390,193 +314,5 @@ def _call(cls: Any, *values: Any) -> Any:
     return cls(*values)
 
 
-def field_name(name: str) -> str:
-    """Return a field's name as Python may write it."""
-    return f"{name}_" if keyword.iskeyword(name) else name
-
-
 def _same(value: Any) -> Any:
     return value
-
-
-# ---- one function for each kind -------------------------------------------------------------------------------------
-
-
-def _bool(value: Any) -> bool:
-    if value is True or value is False:
-        return bool(value)
-    if type(value).__name__ in {"bool_", "bool"}:  # numpy's
-        return bool(value)
-    raise MisfitError(f"a bool is expected, not {type(value).__name__}")
-
-
-def _integer(one: Type) -> Convert:
-    name = one.text.rpartition(" ")[2]
-    low, high = (-(1 << (one.bits - 1)), (1 << (one.bits - 1)) - 1) if one.kind == "int" else (0, (1 << one.bits) - 1)
-    is_duration = one.name == "time.Duration"
-
-    def convert(value: Any) -> int:
-        if type(value) is not int:
-            value = _as_integer(value, name, is_duration=is_duration)
-        if low <= value <= high:
-            return value  # type: ignore[no-any-return]
-        raise MisfitError(f"{value} doesn't fit {name} ({low} to {high})", range_=True)
-
-    return convert
-
-
-def _as_integer(value: Any, name: str, *, is_duration: bool) -> int:
-    if is_duration and isinstance(value, dt.timedelta):
-        return (value // dt.timedelta(microseconds=1)) * 1000
-    index = getattr(type(value), "__index__", None)
-    if index is None:
-        raise MisfitError(f"{name} is expected, not {type(value).__name__}")
-    return int(index(value))
-
-
-def _float(one: Type) -> Convert:
-    narrow = one.bits == 32  # noqa: PLR2004 - the size of a float32
-
-    def convert(value: Any) -> float:
-        if type(value) is not float:
-            number = getattr(type(value), "__float__", None) or getattr(type(value), "__index__", None)
-            if number is None or isinstance(value, str):
-                raise MisfitError(f"a float is expected, not {type(value).__name__}")
-            try:
-                value = float(value)
-            except OverflowError:
-                raise MisfitError(f"{value} doesn't fit float{one.bits}", range_=True) from None
-        if narrow and abs(value) >= _MOST_FLOAT32 and math.isfinite(value):
-            raise MisfitError(f"{value} doesn't fit float32", range_=True)
-        return value  # type: ignore[no-any-return]
-
-    return convert
-
-
-def _complex(value: Any) -> list[float]:
-    if isinstance(value, str) or not (hasattr(value, "__complex__") or hasattr(value, "__float__")):
-        raise MisfitError(f"a complex number is expected, not {type(value).__name__}")
-    value = complex(value)
-    return [value.real, value.imag]
-
-
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise MisfitError(f"a str is expected, not {type(value).__name__}")
-    if value.isascii():
-        return value if type(value) is str else str.__str__(value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        # Bytes that aren't UTF-8, as they came from Go or from the file system.
-        try:
-            return msgspec.msgpack.Ext(wire.TEXT, value.encode("utf-8", "surrogateescape"))
-        except UnicodeEncodeError:
-            raise MisfitError("the text has half of a surrogate pair, which no encoding has") from None
-    return str.__str__(value)
-
-
-def _bytes(one: Type) -> Convert:
-    def convert(value: Any) -> bytes | None:
-        if value is None and not one.length:
-            return None
-        if isinstance(value, str):
-            raise MisfitError("bytes are expected, not str")
-        try:
-            data = memoryview(value).tobytes()
-        except TypeError:
-            raise MisfitError(f"bytes are expected, not {type(value).__name__}") from None
-        if one.length and len(data) != one.length:
-            raise MisfitError(f"{one.length} bytes are expected, not {len(data)}")
-        return data
-
-    return convert
-
-
-def _sequence(one: Type, element: Convert) -> Convert:
-    def convert(value: Any) -> list[Any] | None:
-        if value is None and one.kind == "slice":
-            return None
-        if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__") or not hasattr(value, "__len__"):
-            raise MisfitError(f"a list for {one.text} is expected, not {type(value).__name__}")
-        if one.kind == "array" and len(value) != one.length:
-            raise MisfitError(f"{one.length} elements are expected, not {len(value)}")
-        made: list[Any] = []
-        try:
-            for item in value:
-                made.append(element(item))  # noqa: PERF401 - how far it got tells where it failed
-        except MisfitError as misfit:
-            misfit.where.append(f"[{len(made)}]")
-            raise
-        return made
-
-    return convert
-
-
-def _mapping(one: Type, key: Convert, element: Convert, *, paired: bool) -> Convert:
-    def convert(value: Any) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, Mapping):
-            raise MisfitError(f"a dict for {one.text} is expected, not {type(value).__name__}")
-        made = []
-        name: Any = None
-        try:
-            for name, item in value.items():
-                made.append((key(name), element(item)))
-        except MisfitError as misfit:
-            misfit.where.append(f"[{name!r}]")
-            raise
-        return made if paired else dict(made)
-
-    return convert
-
-
-def _error(value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, GoError):
-        return wire.extension(wire.ERROR, [value.what])
-    if isinstance(value, BaseException):
-        return wire.extension(wire.ERROR, [f"{type(value).__name__}: {value}" if str(value) else type(value).__name__])
-    if isinstance(value, str):
-        return wire.extension(wire.ERROR, [value])
-    raise MisfitError(f"an exception is expected for an error, not {type(value).__name__}")
-
-
-def _refuse(one: Type) -> Convert:
-    def convert(_value: Any) -> Any:
-        raise MisfitError(one.why or f"a {one.text} can't be passed")
-
-    return convert
-
-
-def _limited(low: int, high: int) -> Convert:
-    def convert(value: int) -> int:
-        if low <= value <= high:
-            return int(value)
-        raise MisfitError(f"{value} doesn't fit 64 bits", range_=True)
-
-    return convert
-
-
-def _any_leaf(value: Any) -> Any:
-    """Convert what has no parts, and whose type Go is to choose."""
-    match value:
-        case float():
-            return float(value)
-        case int():
-            return _ANY_INTEGER(value) if value >= 0 else _ANY_NEGATIVE(value)
-        case str():
-            return _text(value)
-        case bytes() | bytearray() | memoryview():
-            return bytes(value)
-        case BaseException():
-            return _error(value)
-    if hasattr(value, "__index__"):
-        return _any_leaf(int(value.__index__()))
-    raise MisfitError(f"{type(value).__name__} has no meaning in Go")
-
-
-_SIMPLE: dict[str, Convert] = {"bool": _bool, "complex": _complex, "string": _text, "error": _error}
-_ANY_INTEGER, _ANY_NEGATIVE = _limited(0, (1 << 64) - 1), _limited(-(1 << 63), -1)
