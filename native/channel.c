@@ -12,6 +12,7 @@ enum { NANOSECONDS = 1000000000 };
 
 /* A spin is about 10 to 40 ns: at most some 50 µs, at least enough for an answer that is on its way. */
 enum { FEWEST_SPINS = 64, FIRST_SPINS = 1000, MOST_SPINS = 2000 };
+enum { SHORT_SLEEP = 30 * 1000 }; /* ns: who slept no longer had better gone on spinning */
 
 uint64_t
 mf_now(void)
@@ -69,13 +70,23 @@ spin(mf_slot *slot, uint32_t self, mf_patience *patience)
     uint32_t limit = patience->spins != 0 ? patience->spins : FIRST_SPINS;
     for (uint32_t i = 0; i < limit; i++) {
         if (atomic_load_explicit(&slot->turn, memory_order_acquire) == self) {
-            patience->spins = limit * 2 < MOST_SPINS ? limit * 2 : MOST_SPINS;
             return true;
         }
         relax();
     }
-    patience->spins = limit / 2 > FEWEST_SPINS ? limit / 2 : FEWEST_SPINS;
     return false;
+}
+
+/* Spinning longer would have been right, or in vain. */
+static void
+learn(mf_patience *patience, uint64_t slept)
+{
+    uint32_t limit = patience->spins != 0 ? patience->spins : FIRST_SPINS;
+    if (slept <= SHORT_SLEEP) {
+        patience->spins = limit * 2 < MOST_SPINS ? limit * 2 : MOST_SPINS;
+    } else {
+        patience->spins = limit / 2 > FEWEST_SPINS ? limit / 2 : FEWEST_SPINS;
+    }
 }
 
 mf_wait
@@ -88,6 +99,7 @@ mf_slot_wait(mf_slot *slot, uint32_t self, uint64_t deadline, mf_patience *patie
         before_sleep();
     }
     mf_wait result = MF_ARRIVED;
+    uint64_t start = mf_now();
     atomic_store(sleeps(slot, self), 1);
     while (atomic_load(&slot->turn) != self) {
         if (deadline != 0 && mf_now() >= deadline) {
@@ -97,5 +109,6 @@ mf_slot_wait(mf_slot *slot, uint32_t self, uint64_t deadline, mf_patience *patie
         mf_sleep(&slot->turn, self ^ 1, deadline);
     }
     atomic_store(sleeps(slot, self), 0);
+    learn(patience, mf_now() - start);
     return result;
 }
