@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from time import perf_counter_ns
@@ -32,6 +35,7 @@ def run(peers: Peers) -> Iterator[Result]:
     yield from _arrays(module)
     yield _idle(module)
     yield from _swaps(*peers.versions())
+    yield _offered(peers.functions)
 
 
 def p50(call: Callable[[], object], count: int) -> float:
@@ -58,6 +62,21 @@ def _add(module: ModuleType) -> Result:
     ours, pipes = (statistics.median(found[name]) for name in ("worker", "pipe"))
     targets = (Target("µs", ours, 3), Target("times multiprocessing.Pipe", ours / pipes, 0.1))
     return Result("add(int, int) in a worker, p50", ours, "µs", {"multiprocessing.Pipe": pipes}, targets)
+
+
+def _offered(functions: Path) -> Result:
+    """Call a module that another program offers at a Unix socket."""
+    with tempfile.TemporaryDirectory() as directory:
+        socket = Path(directory, "socket")
+        command = (sys.executable, "-m", "midflight", "offer", str(functions), "--at", f"unix:{socket}")
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            while not socket.exists() and server.poll() is None:
+                time.sleep(0.01)
+            module = midflight.load(lane=f"unix:{socket}")
+            found = [p50(lambda: module.add(2, 3), _PIPE_CALLS) for _ in range(_ROUNDS)]
+            midflight.unload(module)
+            server.terminate()
+    return Result("add(int, int) over a Unix socket, p50", statistics.median(found), "µs")
 
 
 class _Pipe:
