@@ -40,7 +40,7 @@ def mutants(tmp_path_factory):
     program = tmp_path_factory.mktemp("mutants") / "mutants"
     warnings = ["-std=c17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1"]
     sources = sorted(NATIVE.glob("*.c"))
-    command = ["cc", *warnings, "-I", NATIVE, "-o", program, HERE / "mutants.c", *sources, "-ldl", "-lpthread"]
+    command = ["cc", *warnings, "-iquote", NATIVE, "-o", program, HERE / "mutants.c", *sources, "-ldl", "-lpthread"]
     subprocess.run(command, check=True)
     return program
 
