@@ -42,9 +42,10 @@
 
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND };
 
-bool
-sandbox_enter(void)
+static bool
+enter(bool may_exec)
 {
+    uint32_t exec = may_exec ? UINT32_MAX : SYS_execveat; /* a number that no call has */
     uint32_t self = (uint32_t)getpid();
     struct sock_filter rules[] = {
         LOAD(arch),
@@ -68,7 +69,7 @@ sandbox_enter(void)
         REFUSE(socket), REFUSE(connect), REFUSE(bind), REFUSE(listen), REFUSE(accept), REFUSE(accept4),
         PRETEND_MISSING(io_uring_setup),
         /* other processes */
-        REFUSE(execve), REFUSE(execveat), REFUSE(ptrace), REFUSE(process_vm_readv), REFUSE(process_vm_writev),
+        REFUSE(execve), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, exec, 0, 1), REFUSED(EPERM), REFUSE(ptrace), REFUSE(process_vm_readv), REFUSE(process_vm_writev),
         REFUSE(pidfd_open), REFUSE(pidfd_getfd), REFUSE(pidfd_send_signal), REFUSE(tkill), REFUSE(rt_sigqueueinfo),
         REFUSE(setns), REFUSE(unshare), PRETEND_MISSING(clone3), REQUIRE_BITS(clone, 0, CLONE_THREAD),
         REQUIRE_VALUE(kill, 0, self), REQUIRE_VALUE(tgkill, 0, self), REQUIRE_VALUE(rt_tgsigqueueinfo, 0, self),
@@ -82,4 +83,16 @@ sandbox_enter(void)
     struct sock_fprog program = {sizeof rules / sizeof *rules, rules};
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+}
+
+bool
+sandbox_enter(void)
+{
+    return enter(false);
+}
+
+bool
+sandbox_enter_for_program(void)
+{
+    return enter(true);
 }

@@ -61,4 +61,7 @@ bool crash_watch_thread(void); /* for this thread: a stack on which a handler ca
  * False: the kernel refuses. */
 bool sandbox_enter(void);
 
+/* The same, but execveat is left, for the program that is started in it: that one has to give it up at once. */
+bool sandbox_enter_for_program(void);
+
 #endif

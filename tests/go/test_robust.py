@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import platform
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import midflight
-from midflight import BadLibraryError, CompilerNotFoundError
+from midflight import BadLibraryError, CompilerNotFoundError, GoError
 from midflight.build.go_host import attach, detach, is_go_host
 from midflight.lanes.go import model, stub, wire
 
@@ -124,7 +126,7 @@ def test_the_go_of_the_python_package_is_found(go: Packages, monkeypatch: pytest
 
 def test_options_that_mean_nothing_for_go_are_refused(go: Packages):
     path = go.write("greet.go", "func One() int { return 1 }")
-    for options in ({"sandbox": True}, {"lane": "here"}, {"interface": "int One(void);"}):
+    for options in ({"lane": "here"}, {"interface": "int One(void);"}):
         with pytest.raises(midflight.MidflightError):
             midflight.load(path, **options)
 
@@ -148,3 +150,33 @@ def test_limits_hold(go: Packages):
         greet.Open()
     with pytest.raises(midflight.WorkerCrashedError):
         greet.Fill()
+
+
+def test_the_sandbox(go: Packages):
+    """Neither the package's calls nor its init may reach the network, write files or start programs."""
+    greet = go.make(
+        """
+        import ("net"; "os"; "os/exec"; "syscall"; "unsafe")
+        var early error
+        func init() { _, early = os.Create("/tmp/midflight-sandbox") }
+        func Early() error { return early }
+        func Dial() error { _, err := net.Dial("tcp", "127.0.0.1:1"); return err }
+        func Write() error { _, err := os.Create("/tmp/midflight-sandbox"); return err }
+        func Run() error { return exec.Command("/bin/true").Run() }
+        func Become() int {
+            empty, argv := [1]byte{}, [1]uintptr{}
+            _, _, errno := syscall.Syscall6(EXECVEAT, 5, uintptr(unsafe.Pointer(&empty)), uintptr(unsafe.Pointer(&argv)),
+                uintptr(unsafe.Pointer(&argv)), 0x1000, 0)
+            return int(errno)
+        }
+        func Read() (int, error) { data, err := os.ReadFile("/proc/self/status"); return len(data), err }
+        func Sum(numbers []int) (sum int) { for _, n := range numbers { sum += n }; return }
+        """.replace("EXECVEAT", "322" if platform.machine() == "x86_64" else "281"),
+        sandbox=True,
+    )
+    for refused in (greet.Early, greet.Dial, greet.Write, greet.Run):
+        with pytest.raises(GoError, match="operation not permitted"):
+            refused()
+    assert greet.Become() == errno.EPERM
+    assert greet.Read() > 0
+    assert greet.Sum(list(range(1000))) == 499500

@@ -15,7 +15,7 @@ from midflight.lanes.go import state
 from midflight.lanes.go.code import Family, GoCode
 from midflight.lanes.go.interface import interface_of
 from midflight.lanes.go.model import read_api
-from midflight.lanes.worker.process import Process, Program
+from midflight.lanes.worker.process import Process, Program, installed_program
 
 if TYPE_CHECKING:
     from midflight._lane import Wanted
@@ -41,9 +41,6 @@ class GoLane:
 
     def prepare(self, wanted: Wanted) -> GoCode:
         """Start the host program, and move the old version's state to it."""
-        if self._options.sandbox:
-            what = "sandbox=True isn't served for Go packages"
-            raise SourceError(what, subject=wanted.source, todo="leave it out, or set limits=Limits(...)")
         if self._options.lane == "here":
             what = "Go can't run in this process: its runtime could never be unloaded"
             raise SourceError(what, subject=wanted.source, todo="leave lane='here' out")
@@ -72,6 +69,12 @@ class GoLane:
         words = [f"midflight-go {wanted.module} {wanted.label}"]
         for name, value in (("memory", limits.memory), ("cpu", limits.cpu), ("files", limits.files)):
             words += [f"{name}={max(1, round(value))}"] if value is not None else []
+        words[1:1] = ["exec", "sandbox"] if self._options.sandbox else []
         arguments = tuple(os.fsencode(word.replace("\0", "")) for word in words)
-        program = Program(descriptor, lambda: arguments, slots=self._options.workers)
+        if self._options.sandbox:  # the native worker program enters it, and becomes this one
+            program = Program(
+                installed_program(), lambda: arguments, library=descriptor, slots=self._options.workers, shared=True
+            )
+        else:
+            program = Program(descriptor, lambda: arguments, slots=self._options.workers)
         return Process(f"{wanted.module} {wanted.label}", program, call_timeout=limits.call)
