@@ -164,9 +164,9 @@ def test_the_sandbox(go: Packages):
         func Write() error { _, err := os.Create("/tmp/midflight-sandbox"); return err }
         func Run() error { return exec.Command("/bin/true").Run() }
         func Become() int {
-            empty, argv := [1]byte{}, [1]uintptr{}
-            _, _, errno := syscall.Syscall6(EXECVEAT, 5, uintptr(unsafe.Pointer(&empty)), uintptr(unsafe.Pointer(&argv)),
-                uintptr(unsafe.Pointer(&argv)), 0x1000, 0)
+            empty, none := [1]byte{}, [1]uintptr{}
+            path, words := uintptr(unsafe.Pointer(&empty)), uintptr(unsafe.Pointer(&none))
+            _, _, errno := syscall.Syscall6(EXECVEAT, 5, path, words, words, 0x1000, 0)
             return int(errno)
         }
         func Read() (int, error) { data, err := os.ReadFile("/proc/self/status"); return len(data), err }

@@ -339,6 +339,9 @@ def how_it_ended(link: Link) -> str:
         return f"the worker process was ended by {name}{where}{hint}"
     if status < 0:
         return "the worker process has ended"
+    said = crash_text(link).lstrip().partition("\n")[0]
+    if said:
+        return f"the worker process has ended: {said}"
     return f"the worker process has exited with status {status >> 8}: the library called exit()"
 
 
