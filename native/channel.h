@@ -66,10 +66,10 @@ enum {
     MF_CALL = 1, /* `call` */
     MF_MESSAGE,  /* payload, for a worker that isn't native */
     MF_ANSWER,   /* of a callback: its results are in `call` */
-    MF_SYMBOLS,  /* payload: names, each with its NUL; done: payload: an address for each, 0 where there is none */
-    MF_PEEK,     /* `number`: an address, `length`: bytes; done: payload */
-    MF_POKE,     /* `number`: an address; payload */
-    MF_TEXT,     /* `number`: of a text that ends with NUL; done: payload */
+    MF_SYMBOLS,  /* payload: names, each with its NUL; done: payload: a link-time address for each, 0: there is none */
+    MF_PEEK,     /* `number`: a link-time address, `length`: bytes; done: payload */
+    MF_POKE,     /* `number`: a link-time address; payload */
+    MF_TEXT,     /* `number`: link-time address of a pointer to text; done: payload: the text and its NUL, or nothing */
     MF_DESCRIBE  /* `number`: of a callback; payload: mf_callback_param for each parameter */
 };
 /* From the worker. */

@@ -93,31 +93,39 @@ find_symbols(mf_serving *self)
     uint64_t *found = serving_room(self, count * sizeof *found);
     slot->kind = found != NULL ? MF_DONE : MF_THROWN;
     for (size_t i = 0; found != NULL && i < count; i++, names += strlen(names) + 1) {
-        found[i] = mf_image_symbol(image, names);
+        uint64_t address = mf_image_symbol(image, names);
+        found[i] = address != 0 ? address - channel->image_base : 0;
     }
     if (found != NULL) {
         give(slot, found, count * sizeof *found);
     }
 }
 
-static void
-peek(mf_serving *self)
+/* Where a link-time address of the library's is in this process: the host may have been told by one that has died. */
+static void *
+place_of(uint64_t address)
 {
-    mf_slot *slot = self->slot;
-    void *room = serving_room(self, slot->length);
-    slot->kind = room != NULL ? MF_DONE : MF_THROWN;
-    if (room != NULL) {
-        memcpy(room, (const void *)(uintptr_t)slot->number, slot->length);
-        give(slot, room, slot->length);
-    }
+    return (void *)(uintptr_t)(channel->image_base + address);
 }
 
 static void
+bring(mf_serving *self, const void *place, uint64_t size)
+{
+    void *room = serving_room(self, size);
+    self->slot->kind = room != NULL ? MF_DONE : MF_THROWN;
+    if (room != NULL) {
+        memcpy(room, place, size);
+        give(self->slot, room, size);
+    }
+}
+
+/* The pointer is read here, not by an earlier request: what it points to is of the same process, and less likely gone. */
+static void
 bring_text_at(mf_serving *self)
 {
-    const char *text = (const char *)(uintptr_t)self->slot->number;
-    self->slot->length = strlen(text);
-    peek(self);
+    const char *text;
+    memcpy(&text, place_of(self->slot->number), sizeof text);
+    bring(self, text != NULL ? text : "", text != NULL ? strlen(text) + 1 : 0);
 }
 
 void
@@ -130,10 +138,10 @@ serve_request(mf_serving *self)
     switch (slot->kind) {
     case MF_CALL: run_call(self); break;
     case MF_SYMBOLS: find_symbols(self); break;
-    case MF_PEEK: peek(self); break;
+    case MF_PEEK: bring(self, place_of(slot->number), slot->length); break;
     case MF_TEXT: bring_text_at(self); break;
     case MF_POKE:
-        memcpy((void *)(uintptr_t)slot->number, (const char *)channel + slot->at, slot->length);
+        memcpy(place_of(slot->number), (const char *)channel + slot->at, slot->length);
         slot->kind = MF_DONE;
         break;
     case MF_DESCRIBE:

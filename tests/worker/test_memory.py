@@ -6,6 +6,7 @@ copied; an address that is used in the wrong process.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 
 import midflight
 from midflight import ArgumentTypeError, UnsupportedFunctionError, WorkerCrashedError
+from midflight.lanes.worker.process import Process
 from tests.worker.conftest import LIBRARY, pid_of, wait_until
 
 # ---- copied buffers
@@ -273,3 +275,59 @@ def test_variables_are_read_and_written_and_structs_are_copies(lib) -> None:
     with pytest.raises(WorkerCrashedError):
         lib.crash(None)
     assert (values["variable"], values["place"].x) == (5, 1.5)
+
+
+TEXTS = """
+const char *title = "gr\\xfc\\xdf", *empty = "", *none;
+double numbers[4] = {1, 2, 3, 4};
+"""
+
+
+@pytest.fixture
+def dying(monkeypatch):
+    """Return a context in which a worker dies after a request to it was made up, and before it is sent."""
+    request = Process.request
+
+    def late(self, *arguments, **options):
+        link = self.link
+        os.kill(link.pid, signal.SIGKILL)
+        assert link.gone(-1)
+        died.append(link.pid)
+        return request(self, *arguments, **options)
+
+    @contextlib.contextmanager
+    def context():
+        died.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Process, "request", late)
+            yield
+        assert died
+
+    died: list[int] = []
+    return context
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("variable", 5), ("title", "gr\udcfc\udcdf"), ("empty", ""), ("none", None), ("numbers", [1.0, 2.0, 3.0, 4.0])],
+)
+def test_a_variable_is_found_in_the_worker_that_is_asked_after_all(start, dying, name, value) -> None:
+    """The fresh worker has the library somewhere else."""
+    values = midflight.variables(start(LIBRARY + TEXTS))
+    for _ in range(3):
+        with dying():
+            found = values[name]
+        assert (list(found) if name == "numbers" else found) == value
+
+
+def test_a_variable_is_written_in_the_worker_that_is_asked_after_all(start, dying) -> None:
+    lib = start(LIBRARY + TEXTS + "int get(void) { return variable; } double first(void) { return numbers[0]; }")
+    values = midflight.variables(lib)
+    for written in (70, 80, 90):
+        with dying():
+            values["variable"] = written
+        assert values["variable"] == lib.get() == written
+        with dying():
+            values["numbers"] = [written, 0, 0, 0]
+        assert values["numbers"][0] == lib.first() == written
+        assert lib.get() == 5, "another worker: it has the library as it was loaded"

@@ -24,7 +24,7 @@ from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
 from midflight.lanes.worker.process import Process, Program, installed_program
 
 if TYPE_CHECKING:
-    from midflight._core import Binding, Link
+    from midflight._core import Binding
     from midflight._lane import ExplicitFunction, Wanted
     from midflight.artifact.interface import Interface, TypeId
     from midflight.build import Artifact
@@ -126,13 +126,12 @@ class WorkerCode:
         functions = wanted.interface.functions
         names = b"".join(function.symbol.encode() + b"\0" for function in functions)
         answer = self._process.request(_SYMBOLS, 0, names) if names else b""
-        base = self._process.link.image[0]
         found: dict[str, int] = {}
         for function, (address,) in zip(functions, struct.iter_unpack("=Q", answer), strict=True):
             if not address:
                 what = f"{function.symbol} is declared, but the library doesn't export it"
                 raise InterfaceError(what, subject=wanted.source, todo="correct interface=, or export the function")
-            found[function.qualified] = address - base
+            found[function.qualified] = address
         return found
 
     def _bind(self, wanted: Wanted) -> _core.Table:
@@ -200,16 +199,13 @@ class WorkerMemory:
         self._address = address
         self._size = size
 
-    def _at(self, link: Link) -> int:
-        return link.image[0] + self._address
-
     def read(self) -> bytes:
         """Return what is there."""
-        return self._process.request(_PEEK, self._at(self._process.link), wanted=self._size)
+        return self._process.request(_PEEK, self._address, wanted=self._size)
 
     def write(self, data: bytes) -> None:
         """Replace what is there."""
-        self._process.request(_POKE, self._at(self._process.link), data)
+        self._process.request(_POKE, self._address, data)
 
     def view(self, ctype: Any) -> Any:
         """Return a copy of what is there."""
@@ -217,5 +213,5 @@ class WorkerMemory:
 
     def text(self) -> bytes | None:
         """Return the text that a pointer there points to."""
-        address = int.from_bytes(self.read(), "little")
-        return self._process.request(_TEXT, address) if address else None
+        text = self._process.request(_TEXT, self._address)
+        return text[:-1] if text else None  # its NUL: only a null pointer has nothing
