@@ -356,16 +356,7 @@ func (p *plan) fail(w *writer, err error, results []reflect.Value) {
 	}
 	w.array(5)
 	w.uint(answerError)
-	w.text(err.Error())
-	w.text(typeName(reflect.TypeOf(err)))
-	var chain []string
-	for next := errors.Unwrap(err); next != nil && len(chain) < maxDepth; next = errors.Unwrap(next) {
-		chain = append(chain, next.Error())
-	}
-	w.array(len(chain))
-	for _, text := range chain {
-		w.text(text)
-	}
+	w.errorParts(err)
 	w.array(len(results))
 	for i, result := range results {
 		p.writes[i].write(w, result)

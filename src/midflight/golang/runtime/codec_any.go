@@ -21,6 +21,11 @@ func writeError(w *writer, v reflect.Value) {
 // failure writes what Python is told of an error.
 func (w *writer) failure(err error) {
 	w.array(3)
+	w.errorParts(err)
+}
+
+// errorParts writes an error's text, its type, and the texts of the errors that it wraps.
+func (w *writer) errorParts(err error) {
 	w.text(err.Error())
 	w.text(typeName(reflect.TypeOf(err)))
 	var chain []string

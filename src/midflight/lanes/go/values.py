@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from midflight._errors import UnloadedError
 from midflight.lanes.go import checks, wire
 from midflight.lanes.go.checks import Convert, MisfitError
 from midflight.lanes.go.classes import BASES, Classes, GoStruct, GoValue, field_name
@@ -22,16 +23,28 @@ if TYPE_CHECKING:
     from midflight.lanes.go.model import Func, Type
 
 
-class Objects:
+class Objects(Protocol):
     """What the conversion of live values needs: see `midflight.lanes.go.objects`."""
 
     def give(self, value: Any) -> msgspec.msgpack.Ext | None:
         """Return what stands for a live object in a message, None if it is none."""
-        raise NotImplementedError
 
     def callback(self, function: Callable[..., Any], func: Func, types: Types) -> msgspec.msgpack.Ext:
         """Return what stands for a Python function during the call under way."""
-        raise NotImplementedError
+
+
+class _NoObjects:
+    """Of a version that is gone."""
+
+    def give(self, value: Any) -> msgspec.msgpack.Ext | None:  # noqa: ARG002 - as in `Objects`
+        raise _unloaded()
+
+    def callback(self, function: Any, func: Func, types: Types) -> msgspec.msgpack.Ext:  # noqa: ARG002 - the same
+        raise _unloaded()
+
+
+def _unloaded() -> UnloadedError:
+    return UnloadedError("the version that these types belong to has been unloaded", todo="take them from the module")
 
 
 class Types:
@@ -40,7 +53,7 @@ class Types:
     def __init__(self, types: Sequence[Type], classes: Classes, objects: Objects) -> None:
         self.list = types
         self.classes = classes
-        self.objects = objects
+        self.objects: Objects = objects
         self._to: dict[int, Convert] = {}
         self._from: dict[int, Convert | None] = {}
         self._class: dict[int, type] = {}
@@ -51,7 +64,7 @@ class Types:
         """Break the circles of references: a version that is gone is freed at once, not at some later collection."""
         self._to.clear()
         self._from.clear()
-        self.objects = Objects()
+        self.objects = _NoObjects()
 
     # ---- classes
 
