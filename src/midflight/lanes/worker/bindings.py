@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 _DESCRIBE = 8
 _MOST_CALLBACKS = 1024
 _INTEGER, _DOUBLE, _TEXT, _ITEM, _CONST_ITEM = range(5)
-_MOST_STACK_WORDS = 64 - 16
-"""For structs that are passed in memory; the rest is for those that find no register free."""
 
 
 class Callbacks:

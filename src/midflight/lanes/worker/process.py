@@ -73,12 +73,10 @@ class Program:
     slots: int = 1
     callback_slots: int = 0
     shared: bool = False
-    environment: tuple[tuple[bytes, bytes], ...] = ()
 
     def start(self) -> Link:
         """Start a process.  Raises `MidflightError` where the system has no room."""
-        settings = {**os.environb, **dict(self.environment)}
-        environment = tuple(name + b"=" + value for name, value in settings.items())
+        environment = tuple(name + b"=" + value for name, value in os.environb.items())
         return _core.Link(
             self.descriptor,
             self.arguments(),
@@ -146,12 +144,6 @@ class Process:
             link = self.worker.link
         assert link is not None  # noqa: S101 - _renew has raised otherwise
         return link
-
-    @property
-    def alive(self) -> bool:
-        """Whether a process is running."""
-        link = self.worker.link
-        return link is not None and not link.gone()
 
     def message(
         self,
