@@ -79,7 +79,7 @@ bind_all(mf_elf *elf, const mf_wrapper *wrapper)
 
 /* Reads what is to be known of the file and makes the changes; see elf_file.h for why each. */
 static void
-prepare(mf_elf *elf, mf_image *image, plan *planned)
+prepare(mf_elf *elf, mf_image *image, const mf_image_options *options, plan *planned)
 {
     image->handlers_possible = imports_any(elf, SETS_HANDLERS);
     image->facts.thread_destructors = imports_any(elf, THREAD_DESTRUCTORS);
@@ -88,6 +88,9 @@ prepare(mf_elf *elf, mf_image *image, plan *planned)
     image->lazy_possible = elf->lazy_possible;
     bind_all(elf, mf_leftovers_wrappers);
     bind_all(elf, mf_thread_keys_wrappers);
+    if (options->bindings != NULL) {
+        bind_all(elf, options->bindings);
+    }
     mf_elf_forget_soname(elf);
     mf_elf_take_constructors(elf);
     *planned = (plan){elf->low, elf->high, elf->init, elf->init_array, elf->init_count};
@@ -160,7 +163,7 @@ map(mf_image *image, const mf_image_options *options, const void *bytes, size_t 
     }
     memcpy(copy, bytes, size);
     if (mf_elf_check(&elf, copy, size, failure) == MF_OK) {
-        prepare(&elf, image, planned);
+        prepare(&elf, image, options, planned);
         open_handle(image, options, copy, size, failure);
     }
     free(copy);

@@ -20,6 +20,7 @@
 
 #include "call.h"
 #include "failure.h"
+#include "wrapper.h"
 
 typedef struct mf_image mf_image;
 
@@ -28,6 +29,7 @@ typedef struct mf_image_options {
     const char *name; /* a name for people: the memfd's, in messages */
     bool lazy;        /* resolve functions at their first call, not all of them now */
     bool (*before_load)(void); /* called when the copy is made and nothing of the library has run; false: give up */
+    const mf_wrapper *bindings; /* what undefined symbols, functions or data, are bound to; ended by a NULL symbol.  May be NULL */
 } mf_image_options;
 
 typedef struct mf_image_facts {

@@ -57,19 +57,57 @@ path_or_none(PyObject *object, void *result)
     return PyUnicode_FSConverter(object, result);
 }
 
+enum { MOST_BINDINGS = 4096 };
+
+/* Makes wrappers of {symbol: address}; the dictionary keeps the texts.  NULL with an exception set. */
+static mf_wrapper *
+wrappers_of(PyObject *bindings)
+{
+    Py_ssize_t position = 0, count = 0;
+    PyObject *symbol, *address;
+    if (PyDict_GET_SIZE(bindings) > MOST_BINDINGS) {
+        return (mf_wrapper *)PyErr_Format(PyExc_ValueError, "at most %d symbols can be bound", MOST_BINDINGS);
+    }
+    mf_wrapper *made = PyMem_Calloc((size_t)PyDict_GET_SIZE(bindings) + 1, sizeof *made);
+    if (made == NULL) {
+        return (mf_wrapper *)PyErr_NoMemory();
+    }
+    while (PyDict_Next(bindings, &position, &symbol, &address)) {
+        made[count].symbol = PyBytes_Check(symbol) ? PyBytes_AS_STRING(symbol) : NULL;
+        made[count].address = PyLong_AsUnsignedLongLong(address);
+        if (made[count].symbol == NULL || PyErr_Occurred()) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_TypeError, "a symbol's name is bytes");
+            }
+            PyMem_Free(made);
+            return NULL;
+        }
+        count++;
+    }
+    return made;
+}
+
 static PyObject *
 image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"data", "name", "path", "lazy", NULL};
+    static char *names[] = {"data", "name", "path", "lazy", "bindings", NULL};
     Py_buffer data;
     const char *name;
     PyObject *path = NULL;
     int lazy = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&p", names, &data, &name, path_or_none, &path,
-                                     &lazy)) {
+    PyObject *bindings = NULL;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&pO!", names, &data, &name, path_or_none, &path, &lazy,
+                                     &PyDict_Type, &bindings)) {
         return NULL;
     }
-    mf_image_options options = {path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0, NULL};
+    mf_wrapper *wrappers = bindings != NULL ? wrappers_of(bindings) : NULL;
+    if (bindings != NULL && wrappers == NULL) {
+        PyBuffer_Release(&data);
+        Py_XDECREF(path);
+        return NULL;
+    }
+    mf_image_options options = {
+        path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0, NULL, wrappers};
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image *image;
@@ -78,6 +116,7 @@ image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&data);
     Py_XDECREF(path);
+    PyMem_Free(wrappers);
     if (image == NULL) {
         return raise_failure(&failure, &thrown, name);
     }

@@ -20,8 +20,11 @@ from midflight._errors import (
     ConstructorError,
     ControlError,
     Diagnostic,
+    GateTimeoutError,
     GoError,
     GoPanicError,
+    HandleError,
+    HookError,
     IncompatibleError,
     InterfaceError,
     LoadError,
@@ -34,8 +37,10 @@ from midflight._errors import (
     RemoteError,
     RestartRefusedError,
     ServeError,
+    ServiceError,
     SourceError,
     SourceNotFoundError,
+    StateError,
     SwapError,
     SwapInsideError,
     TargetError,
@@ -57,7 +62,7 @@ from midflight._shared import shared_array
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
 from midflight._timeouts import call_timeout
 from midflight._variables import Variables
-from midflight._version import Report, Version
+from midflight._version import Carried, Report, Version
 from midflight.lanes import Limits
 from midflight.triggers.signals import on_signal
 from midflight.triggers.timer import every
@@ -72,14 +77,18 @@ __all__ = [
     "BuildError",
     "CallTimeoutError",
     "Cancellation",
+    "Carried",
     "CompilerNotFoundError",
     "ConnectionLostError",
     "ConstructorError",
     "ControlError",
     "Diagnostic",
     "Function",
+    "GateTimeoutError",
     "GoError",
     "GoPanicError",
+    "HandleError",
+    "HookError",
     "IncompatibleError",
     "InterfaceError",
     "Limits",
@@ -97,8 +106,10 @@ __all__ = [
     "Report",
     "RestartRefusedError",
     "ServeError",
+    "ServiceError",
     "SourceError",
     "SourceNotFoundError",
+    "StateError",
     "SwapError",
     "SwapInsideError",
     "Swapped",

@@ -69,8 +69,17 @@ class Image:
     nodelete: bool
     thread_destructors: bool
     path: str
-    def __new__(cls, data: ReadableBuffer, name: str, path: StrPath | None = None, lazy: bool = False) -> Image:
+    def __new__(
+        cls,
+        data: ReadableBuffer,
+        name: str,
+        path: StrPath | None = None,
+        lazy: bool = False,
+        bindings: dict[bytes, int] = ...,
+    ) -> Image:
         """Copy ``data`` to ``path`` (None: a sealed memfd called ``name``), check it, map it.
+
+        ``bindings``: undefined symbols, functions or data, and the addresses that they are to have.
 
         ``path`` must not exist, and must be absolute and free of symbolic links: the memory map is searched for it.
         Raises `BadLibraryError`, `WrongMachineError`, `LoadError` (the loader's words), `ConstructorError`, or

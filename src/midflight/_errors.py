@@ -358,5 +358,43 @@ class SwapInsideError(SwapError):
     """A swap that would have to wait for the very call that it is asked from."""
 
 
+class StateError(SwapError):
+    """Data can't be carried to the new version.  ``refusals`` says for each variable why, a line each."""
+
+    def __init__(self, what: str, *, refusals: Sequence[str], **rest: Unpack[Words]) -> None:
+        super().__init__(what, **rest)
+        self.refusals = tuple(refusals)
+
+
+class GateTimeoutError(SwapError, TimeoutError):
+    """Calls under way didn't end in time, and the data can't move meanwhile.  ``inside`` says who, a line each."""
+
+    __str__ = MidflightError.__str__
+
+    def __init__(self, what: str, *, inside: Sequence[str], **rest: Unpack[Words]) -> None:
+        super().__init__(what, **rest)
+        self.inside = tuple(inside)
+
+
+class HookError(SwapError):
+    """A hook of the library's or of the program's has refused, raised, crashed or not returned in time."""
+
+
+# ---- what native code is given --------------------------------------------------------------------------------------
+
+
+class ServiceError(MidflightError, ValueError):
+    """A host service can't be provided: nobody calls it, or its type isn't known or doesn't fit."""
+
+
+class HandleError(MidflightError, LookupError):
+    """A handle that stands for no Python object: stale, forged, or another module's."""
+
+    __str__ = MidflightError.__str__
+
+
+# ---- triggers -------------------------------------------------------------------------------------------------------
+
+
 class TriggerError(MidflightError, ValueError):
     """What should start swaps can't be set up as asked: a wrong signal, thread, or number of seconds."""

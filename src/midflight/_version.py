@@ -30,13 +30,32 @@ class Version:
         return f"Version({self.number}, {self.status}{held})"
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What became of one variable, or of the typed blocks of one type, in a swap.
+
+    ``what``: "carried" (as it was), "migrated" (to another layout: ``how``), "initialised" (it takes the new version's
+    value: it is new, nobody had changed it, or ``how`` says why), "dropped" (the new version has no such variable),
+    "refused" (``how`` says why), "kept" (its version stays loaded for what it points to), "left" (it isn't carried, and
+    ``how`` says why: thread_local, or a hook's business).
+    """
+
+    name: str
+    what: Literal["carried", "migrated", "initialised", "dropped", "refused", "kept", "left"]
+    how: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}{f' ({self.how})' if self.how else ''}"
+
+
 @dataclass(slots=True)
 class Report:
     """What one swap did.
 
     ``stages``: seconds of each stage, in order.  ``pause``: seconds for which a caller may have had to wait.
     ``changed`` is False where the bytes were already current and nothing was done.  ``old`` is the version that was
-    replaced (a live object: its ``status`` goes on changing), ``new`` the one that is current now.
+    replaced (a live object: its ``status`` goes on changing), ``new`` the one that is current now.  ``state``: what
+    became of each variable and of the typed blocks.
     """
 
     module: str
@@ -47,6 +66,7 @@ class Report:
     pause: float = 0.0
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    state: tuple[Carried, ...] = ()
 
     @property
     def seconds(self) -> float:

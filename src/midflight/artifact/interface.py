@@ -143,7 +143,9 @@ class Variable(msgspec.Struct, frozen=True):
     ``name``: the key in `midflight.variables`: the plain name where it is unambiguous, else with its scope
     (``file.c:count``, ``function.count``, ``ns::Class::count``); unique within an interface.  ``address``: its
     link-time address (add the image's base), None where it can't be said (thread-local, optimised away).  ``scope``: ""
-    for an exported variable, else the file or the function that it is private to.
+    for an exported variable, else the file or the function that it is private to.  ``key``: its name with all its
+    scopes (``file.c:count``, ``file.c:function.count``, ``ns::Class::count``), by which the same variable is found again
+    in another version, whatever else is called like it.
     """
 
     name: str
@@ -153,12 +155,14 @@ class Variable(msgspec.Struct, frozen=True):
     exported: bool = True
     thread_local: bool = False
     scope: str = ""
+    key: str = ""
 
 
 class Interface(msgspec.Struct, frozen=True):
     """All that a library offers.  ``origin``: what it was read from.
 
     ``unknown``: names of exported functions that nothing is said about (assembler, or a part built without ``-g``).
+    ``needs``: functions that the library calls and doesn't have, as it declares them itself.
     """
 
     types: tuple[Type, ...]
@@ -167,6 +171,7 @@ class Interface(msgspec.Struct, frozen=True):
     origin: Literal["dwarf", "declared"] = "dwarf"
     language: str = ""
     unknown: tuple[str, ...] = ()
+    needs: tuple[Function, ...] = ()
 
     def strip(self, type_id: TypeId) -> Type:
         """Return the type behind all typedefs."""

@@ -32,7 +32,7 @@ __all__ = ["Declared", "exported_symbols", "read_interface"]
 Declared: TypeAlias = "type | str | Path"
 """An ``interface=`` argument: a Protocol class, C declarations as text, or a header file."""
 
-FORMAT = 1
+FORMAT = 2
 """Goes up with each change of the model or of what the readers make of the same bytes."""
 
 _REMEMBERED = 64
@@ -142,6 +142,8 @@ def _is_sound(interface: Interface) -> bool:
     count = len(interface.types)
     used = [function.result for function in interface.functions]
     used += [param.type for function in interface.functions for param in function.params]
+    used += [function.result for function in interface.needs]
+    used += [param.type for function in interface.needs for param in function.params]
     used += [variable.type for variable in interface.variables]
     for found in interface.types:
         used += parts_of(found)
