@@ -70,7 +70,8 @@ enum {
     MF_PEEK,     /* `number`: a link-time address, `length`: bytes; done: payload */
     MF_POKE,     /* `number`: a link-time address; payload */
     MF_TEXT,     /* `number`: link-time address of a pointer to text; done: payload: the text and its NUL, or nothing */
-    MF_DESCRIBE  /* `number`: of a callback; payload: mf_callback_param for each parameter */
+    MF_DESCRIBE, /* `number`: of a callback; payload: mf_callback_param for each parameter */
+    MF_CHANGED   /* payload: pairs of a link-time address and a size; done: payload: a byte for each: is it another now? */
 };
 /* From the worker. */
 enum {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "elf_file.h"
+#include "initial.h"
 #include "leftovers.h"
 #include "maps.h"
 #include "private_copy.h"
@@ -21,6 +22,7 @@ struct mf_image {
     bool is_file; /* path is a file of ours, to be removed when it is unmapped */
     pid_t owner;  /* the process that made the file: a fork's child must not remove it */
     bool handlers_possible, lazy_possible;
+    mf_initial *initial;
     mf_image *next; /* in the list of those that couldn't be opened */
     mf_image_facts facts;
 };
@@ -164,6 +166,7 @@ map(mf_image *image, const mf_image_options *options, const void *bytes, size_t 
     memcpy(copy, bytes, size);
     if (mf_elf_check(&elf, copy, size, failure) == MF_OK) {
         prepare(&elf, image, options, planned);
+        image->initial = mf_initial_new(&elf);
         open_handle(image, options, copy, size, failure);
     }
     free(copy);
@@ -253,6 +256,11 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
         abandon(image);
         return NULL;
     }
+    if (image->initial == NULL || !mf_initial_take(image->initial, image->facts.base)) {
+        mf_fail(failure, MF_SYSTEM, "no memory for a copy of the library's variables");
+        abandon(image);
+        return NULL;
+    }
     return image;
 }
 
@@ -276,6 +284,12 @@ mf_image_symbol(const mf_image *image, const char *name)
     /* dlsym also looks into the libraries that this one needs: an address out there isn't this image's function. */
     uintptr_t found = image->handle != NULL ? (uintptr_t)dlsym(image->handle, name) : 0;
     return found >= image->facts.low && found < image->facts.high ? found : 0;
+}
+
+bool
+mf_image_changed(const mf_image *image, uint64_t address, uint64_t size)
+{
+    return mf_initial_changed(image->initial, image->facts.base, address, size);
 }
 
 /* ---- closing ------------------------------------------------------------------------------------------------------ */
@@ -339,6 +353,7 @@ mf_image_close(mf_image *image)
 void
 mf_image_free(mf_image *image)
 {
+    mf_initial_free(image->initial);
     free(image->path);
     free(image->label);
     free(image);

@@ -29,7 +29,7 @@ typedef struct mf_image_options {
     const char *name; /* a name for people: the memfd's, in messages */
     bool lazy;        /* resolve functions at their first call, not all of them now */
     bool (*before_load)(void); /* called when the copy is made and nothing of the library has run; false: give up */
-    const mf_wrapper *bindings; /* what undefined symbols, functions or data, are bound to; ended by a NULL symbol.  May be NULL */
+    const mf_wrapper *bindings; /* what undefined symbols (functions, data) are bound to; ended by a NULL symbol; or NULL */
 } mf_image_options;
 
 typedef struct mf_image_facts {
@@ -51,6 +51,10 @@ const char *mf_image_path(const mf_image *image);
 
 /* The address of an exported symbol that lies in this image itself; 0 where there is none. */
 uintptr_t mf_image_symbol(const mf_image *image, const char *name);
+
+/* Whether any of `size` bytes at a link-time address is another than when the library's constructors had run.
+ * Precondition: it isn't closed. */
+bool mf_image_changed(const mf_image *image, uint64_t address, uint64_t size);
 
 /* Whether something that the library left behind points into it (a thread, a signal handler): closing it now would
  * crash the process later.  Says what in `text`. */

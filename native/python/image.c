@@ -157,6 +157,30 @@ image_symbol(PyObject *object, PyObject *name)
     return PyLong_FromUnsignedLongLong(self->image != NULL ? mf_image_symbol(self->image, text) : 0);
 }
 
+/* Takes and gives packed numbers: there may be many. */
+static PyObject *
+image_changed(PyObject *object, PyObject *places)
+{
+    Image *self = (Image *)object;
+    Py_buffer given;
+    if (PyObject_GetBuffer(places, &given, PyBUF_SIMPLE) != 0) {
+        return NULL;
+    }
+    const uint64_t *numbers = given.buf;
+    Py_ssize_t count = given.len / (Py_ssize_t)(2 * sizeof *numbers);
+    PyObject *flags = PyBytes_FromStringAndSize(NULL, count);
+    if (flags != NULL && self->image != NULL) {
+        char *flag = PyBytes_AS_STRING(flags);
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < count; i++) {
+            flag[i] = mf_image_changed(self->image, numbers[2 * i], numbers[2 * i + 1]);
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&given);
+    return flags;
+}
+
 static PyObject *
 image_held_by(PyObject *object, void *Py_UNUSED(closure))
 {
@@ -205,6 +229,7 @@ static PyGetSetDef getters[] = {
 
 static PyMethodDef methods[] = {
     {"symbol", image_symbol, METH_O, "Return an exported symbol's address, 0 if there is none in this image."},
+    {"changed", image_changed, METH_O, "Say for each (link-time address, size) whether it is another than at first."},
     {"close", image_close, METH_NOARGS, "Close it, or try again; return whether the memory map shows it gone."},
     {NULL},
 };

@@ -121,6 +121,23 @@ bring(mf_serving *self, const void *place, uint64_t size)
 
 /* The pointer is read here, not by an earlier request: what it points to is of the same process, and less likely gone. */
 static void
+find_changed(mf_serving *self)
+{
+    mf_slot *slot = self->slot;
+    const uint64_t *places = (const uint64_t *)((const char *)channel + slot->at);
+    size_t count = slot->length / (2 * sizeof *places);
+    self->end = slot->at + slot->length;
+    uint8_t *flags = serving_room(self, count);
+    slot->kind = flags != NULL ? MF_DONE : MF_THROWN;
+    for (size_t i = 0; flags != NULL && i < count; i++) {
+        flags[i] = mf_image_changed(image, places[2 * i], places[2 * i + 1]);
+    }
+    if (flags != NULL) {
+        give(slot, flags, count);
+    }
+}
+
+static void
 bring_text_at(mf_serving *self)
 {
     const char *text;
@@ -139,6 +156,7 @@ serve_request(mf_serving *self)
     case MF_CALL: run_call(self); break;
     case MF_SYMBOLS: find_symbols(self); break;
     case MF_PEEK: bring(self, place_of(slot->number), slot->length); break;
+    case MF_CHANGED: find_changed(self); break;
     case MF_TEXT: bring_text_at(self); break;
     case MF_POKE:
         memcpy(place_of(slot->number), (const char *)channel + slot->at, slot->length);

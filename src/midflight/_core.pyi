@@ -87,6 +87,12 @@ class Image:
         """
     def symbol(self, name: str, /) -> int:
         """Return an exported symbol's address, 0 if there is none in this image."""
+    def changed(self, places: ReadableBuffer, /) -> bytes:
+        """Say whether bytes are others than when the constructors had run: a byte, 0 or 1, for each place.
+
+        ``places``: pairs of a link-time address and a size, as packed native uint64.  Precondition: it isn't closed.
+        Gives up the GIL.
+        """
     @property
     def held_by(self) -> str | None:
         """What the library left behind that points into it: threads, signal handlers."""

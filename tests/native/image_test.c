@@ -24,7 +24,7 @@ open_image(const char *library, bool in_memory)
     mf_exception_text thrown;
     snprintf(path, sizeof path, "%s/private-%d.so", directory, number);
     snprintf(name, sizeof name, "test:%d", number++);
-    mf_image_options options = {in_memory ? NULL : path, name, false, NULL};
+    mf_image_options options = {.path = in_memory ? NULL : path, .name = name};
     mf_image *image = mf_image_open(&options, bytes, size, &failure, &thrown);
     free(bytes);
     if (image == NULL) {
