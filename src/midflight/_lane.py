@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from midflight._core import Table
     from midflight.artifact.ctypes_types import CTypes
@@ -41,6 +41,37 @@ class Memory(Protocol):
 
     def text(self) -> bytes | None:
         """Return the text that a ``char *`` there points to, None for a null pointer."""
+
+
+class Stretch(NamedTuple):
+    """Some memory of a version's, to be read and written at ``here``; in the version's own process it is at ``there``."""
+
+    here: int
+    there: int
+    copy: Any = None
+    """What keeps the memory at ``here`` alive, where it is a copy."""
+
+
+class Data(Protocol):
+    """A version's variables, for moving them.  ``here``: whether its memory is this process's own.
+
+    ``base``, ``low``, ``high``: where its image is, in its own process.  Addresses of variables are link-time addresses.
+    Precondition of all: no call runs in the version.  All raise `WorkerCrashedError` if its process has died since.
+    """
+
+    here: bool
+    base: int
+    low: int
+    high: int
+
+    def changed(self, places: Sequence[tuple[int, int]]) -> list[bool]:
+        """Say which places (address, size) aren't as they were when the library had been loaded."""
+
+    def stretch(self, address: int, size: int) -> Stretch:
+        """Return memory: itself, or a copy."""
+
+    def put(self, stretch: Stretch) -> None:
+        """Bring what was written to a stretch to where it belongs."""
 
 
 class Code(Protocol):
@@ -97,6 +128,12 @@ def attributes_of(code: Code) -> Mapping[str, Any]:
     """Return what the module has besides functions and variables: the code's ``attributes``."""
     found: Mapping[str, Any] = getattr(code, "attributes", {})
     return found
+
+
+def data_of(code: Code) -> Data | None:
+    """Return the code's variables as memory: a new ``data`` for each move."""
+    made: Callable[[], Data] | None = getattr(code, "data", None)
+    return made() if made is not None else None
 
 
 def objects_of(code: Code) -> int:

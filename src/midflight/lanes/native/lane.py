@@ -9,7 +9,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
 from midflight.lanes.native import neighbours
 from midflight.lanes.native.bindings import Binder
+from midflight.lanes.native.memory import OwnData, OwnMemory
 from midflight.lanes.native.place import Place, explain
 
 if TYPE_CHECKING:
@@ -73,30 +73,6 @@ class NativeLane:
         return code
 
 
-class OwnMemory:
-    """Some memory of this process."""
-
-    def __init__(self, address: int, size: int) -> None:
-        self._address = address
-        self._size = size
-
-    def read(self) -> bytes:
-        """Return what is there."""
-        return ctypes.string_at(self._address, self._size)
-
-    def write(self, data: bytes) -> None:
-        """Replace what is there."""
-        ctypes.memmove(self._address, data, self._size)
-
-    def view(self, ctype: Any) -> Any:
-        """Return a ctypes object that is the memory itself."""
-        return ctype.from_address(self._address)
-
-    def text(self) -> bytes | None:
-        """Return the text that a pointer there points to."""
-        return ctypes.c_char_p.from_address(self._address).value
-
-
 class NativeCode:
     """One version's image."""
 
@@ -119,6 +95,10 @@ class NativeCode:
             what = "the debug information places it outside of the library"
             raise BadLibraryError(what, todo="rebuild the library; its debug information is damaged")
         return OwnMemory(place, size)
+
+    def data(self) -> OwnData:
+        """Return all variables as memory."""
+        return OwnData(self._image)
 
     def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
         """Convert a number for a variable, by the rules for arguments."""

@@ -21,6 +21,7 @@ from midflight.lanes.native import neighbours
 from midflight.lanes.native.place import Place, explain
 from midflight.lanes.worker.backtrace import backtrace
 from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
+from midflight.lanes.worker.memory import WorkerData, WorkerMemory
 from midflight.lanes.worker.process import Process, Program, installed_program
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from midflight.build import Artifact
     from midflight.lanes import LaneOptions
 
-_SYMBOLS, _PEEK, _POKE, _TEXT = 4, 5, 6, 7
+_SYMBOLS = 4
 
 
 class WorkerLane:
@@ -165,6 +166,10 @@ class WorkerCode:
             raise BadLibraryError(what, todo="rebuild the library; its debug information is damaged")
         return WorkerMemory(self._process, address, size)
 
+    def data(self) -> WorkerData:
+        """Return all variables as memory."""
+        return WorkerData(self._process)
+
     def to_native(self, name: str, type_id: TypeId, value: object) -> Any:
         """Convert a number for a variable, by the rules for arguments."""
         return self.binder.to_native(name, type_id, value)
@@ -189,29 +194,3 @@ class WorkerCode:
         self._process.end()
         self._place.remove_all()
         return None
-
-
-class WorkerMemory:
-    """Some memory of the library's in the worker, by its link-time address."""
-
-    def __init__(self, process: Process, address: int, size: int) -> None:
-        self._process = process
-        self._address = address
-        self._size = size
-
-    def read(self) -> bytes:
-        """Return what is there."""
-        return self._process.request(_PEEK, self._address, wanted=self._size)
-
-    def write(self, data: bytes) -> None:
-        """Replace what is there."""
-        self._process.request(_POKE, self._address, data)
-
-    def view(self, ctype: Any) -> Any:
-        """Return a copy of what is there."""
-        return ctype.from_buffer_copy(self.read())
-
-    def text(self) -> bytes | None:
-        """Return the text that a pointer there points to."""
-        text = self._process.request(_TEXT, self._address)
-        return text[:-1] if text else None  # its NUL: only a null pointer has nothing

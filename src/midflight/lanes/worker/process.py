@@ -170,12 +170,16 @@ class Process:
         callback: Callable[[int, bytes], bytes] | None = None,
         wanted: int = 0,
         subject: str = "",
+        only: Link | None = None,
     ) -> bytes:
-        """Send a request of a kind (see native/channel.h) and return the answer; raises as `message` does."""
+        """Send a request of a kind (see native/channel.h) and return the answer; raises as `message` does.
+
+        ``only``: the one process to ask, not a fresh one in its place.
+        """
         limit = timeout if timeout is not None else self._call_timeout
-        left = ATTEMPTS
+        left = 1 if only is not None else ATTEMPTS
         while True:
-            link = self.worker.link or self.link  # one that has died says so by itself
+            link = only or self.worker.link or self.link  # one that has died says so by itself
             left -= 1
             try:
                 return link.send(kind, number, payload, timeout=limit or 0.0, callback=callback, wanted=wanted)
