@@ -44,7 +44,7 @@ class Memory(Protocol):
 
 
 class Stretch(NamedTuple):
-    """Some memory of a version's, to be read and written at ``here``; in the version's own process it is at ``there``."""
+    """Some memory of a version's, to be used at ``here``; in the version's own process it is at ``there``."""
 
     here: int
     there: int
@@ -55,7 +55,7 @@ class Stretch(NamedTuple):
 class Data(Protocol):
     """A version's variables, for moving them.  ``here``: whether its memory is this process's own.
 
-    ``base``, ``low``, ``high``: where its image is, in its own process.  Addresses of variables are link-time addresses.
+    ``base``, ``low``, ``high``: where its image is, in its own process.  Variables are named by link-time addresses.
     Precondition of all: no call runs in the version.  All raise `WorkerCrashedError` if its process has died since.
     """
 

@@ -144,8 +144,8 @@ class Variable(msgspec.Struct, frozen=True):
     (``file.c:count``, ``function.count``, ``ns::Class::count``); unique within an interface.  ``address``: its
     link-time address (add the image's base), None where it can't be said (thread-local, optimised away).  ``scope``: ""
     for an exported variable, else the file or the function that it is private to.  ``key``: its name with all its
-    scopes (``file.c:count``, ``file.c:function.count``, ``ns::Class::count``), by which the same variable is found again
-    in another version, whatever else is called like it.
+    scopes (``file.c:count``, ``file.c:function.count``, ``ns::Class::count``), by which the same variable is found in
+    another version, whatever else is called like it.
     """
 
     name: str
