@@ -73,7 +73,8 @@ execute(PyObject *module)
 {
     int (*const steps[])(PyObject *) = {binding_ready,  table_ready,   cell_ready, function_ready,
                                         callback_ready, pointer_ready, image_ready,
-                                        link_ready,     worker_ready,  shared_ready};
+                                        link_ready,     worker_ready,  shared_ready,
+                                        mapping_ready,  plan_ready};
     /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "midflight serves the main interpreter only");

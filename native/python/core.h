@@ -128,6 +128,8 @@ int image_ready(PyObject *module);
 int link_ready(PyObject *module);
 int worker_ready(PyObject *module);
 int shared_ready(PyObject *module);
+int mapping_ready(PyObject *module);
+int plan_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
 

@@ -304,3 +304,76 @@ class Shared:
 
     def __new__(cls, size: int) -> Shared:
         """Raises MemoryError."""
+
+Loss: TypeAlias = tuple[int, int, tuple[int, ...], str, int | float]
+"""Element, number of the op's path, iteration of each loop around the op (outermost first), kind, value.
+
+kind: "range" (doesn't fit the new class), "inexact" (a fraction or digits would go), "lost" (what is dropped isn't
+zero), "dangling" (a pointer to what the new version doesn't have), "locked" (a lock that is held) or "enum" (a value
+that isn't in the table).
+
+value: the number, or the pointer; for "lost" bytes the offset of the first one that isn't zero, counted from the
+first that is dropped; for a "lost" text its length; for a lock the thread that holds it, as the lock says.
+"""
+
+MovedBlock: TypeAlias = tuple[int, int, int, int, int, Sequence[tuple[int, int, int]]]
+"""Old start, old end, new start, bytes of an element before and now, fields.
+
+A field is (old offset, new offset, bytes): what stays together in one element.
+"""
+
+@final
+class Mapping:
+    """Where pointers into the old version, or into memory that has moved, point to now.  Immutable.
+
+    A value in [low, high), the old image, becomes what ``exact`` says, and dangles if that doesn't name it.
+    ``exact`` may name other values, too.  A value in a moved block becomes the same place of the same field of the
+    same element; the start of an element that element's start, one past the block's end one past its new end; what
+    lies in no field dangles. Any other value stays.
+    """
+
+    def __new__(
+        cls,
+        low: int,
+        high: int,
+        exact: Sequence[tuple[int, int]] = (),
+        blocks: Sequence[MovedBlock] = (),
+    ) -> Mapping:
+        """In any order.
+
+        Raises ValueError for blocks or fields that overlap or aren't inside, a block that isn't whole elements, or
+        two translations of one value.
+        """
+    def find(self, value: int, /) -> int | None:
+        """Return what a pointer is now, None if it dangles."""
+
+@final
+class Plan:
+    """How elements of one layout become elements of another.  Immutable; threads may share it.
+
+    ``ops`` are records of 32 bytes, struct "=HBBIQQQ": kind, a, b, number of its path, from, to, size.  ``from`` and
+    ``to`` are offsets in bytes from the start of the element, inside a loop from the start of the iteration.  The
+    classes of numbers: 1 to 4 int8 to int64, 5 to 8 uint8 to uint64, 9 float32, 10 float64, 11 bool.  The kinds:
+
+    1 copy: ``size`` bytes.  2 number: from class a to class b.  3 bits: from and to are offsets in bits; size: bits
+    before | bits now << 16; a, b: 1 if signed.  4 enum: integer classes a and b; size: index of a table.  5 loop:
+    size: iterations | number of the ops that are its body << 40; from, to: bytes from one iteration to the next;
+    nested 16 deep at most. 6 base: from and to are added to the op that follows, with a loop to all of its body.  7
+    zero: ``size`` bytes that are dropped.  8 pointer.  9 words: ``size`` bytes; those of their aligned words are
+    pointers that point into the old image or a moved block.  10 lock: ``size`` bytes; a: 1 pthread mutex, 2 rwlock, 3
+    condition, 4 other (these two never refuse). 11 text: size: bytes before | bytes now << 32; what is dropped has to
+    be zero, and leave a NUL if there was one.
+    """
+
+    def __new__(cls, ops: ReadableBuffer, from_size: int, to_size: int, tables: Sequence[ReadableBuffer] = ()) -> Plan:
+        """``tables``: struct "=qq" for each value, old and new, sorted by the old one (as signed numbers).
+
+        Raises ValueError for ops that aren't well formed or reach beyond an element in any iteration, for more
+        iterations than an element has bytes, and for tables that aren't sorted or don't fit their class.
+        """
+    def run(self, source: int, target: int, count: int = 1, mapping: Mapping | None = None) -> Loss | None:
+        """Fill ``count`` elements at the address ``target`` from those at ``source``; give up the GIL.
+
+        Return the first loss: by element, then by op, then by iteration.  The target has been written in part then.
+        What no op names keeps its bytes.  None as mapping: all pointers stay.  The two memories must not overlap.
+        """

@@ -1,0 +1,21 @@
+/* Step: one op, run on one element, or on many that lie at equal distances.  Owns nothing. */
+#ifndef MF_STEP_H
+#define MF_STEP_H
+
+#include "plan.h"
+
+/* Places at equal distances. */
+typedef struct mf_places {
+    const char *from;
+    char *to;
+    uint64_t count, from_stride, to_stride;
+} mf_places;
+
+/* Runs any op but a LOOP in one place.  False: `loss` has its kind and value. */
+bool mf_step_one(const mf_plan *plan, const mf_step *step, const char *from, char *to, const mf_mapping *mapping,
+                 mf_loss *loss);
+
+/* The same in many places, fast; false: something is lost in one of them. */
+bool mf_step_many(const mf_plan *plan, const mf_step *step, mf_places places, const mf_mapping *mapping);
+
+#endif
