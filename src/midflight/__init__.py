@@ -58,6 +58,7 @@ from midflight._events import Loaded, Refused, Swapped, subscribe
 from midflight._load import load, unload
 from midflight._offer import offer
 from midflight._pin import pin
+from midflight._services import provide
 from midflight._shared import shared_array
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
 from midflight._timeouts import call_timeout
@@ -136,6 +137,7 @@ __all__ = [
     "offer",
     "on_signal",
     "pin",
+    "provide",
     "rollback",
     "shared_array",
     "subscribe",

@@ -26,6 +26,7 @@ from midflight._lane import Held, function_keys
 
 if TYPE_CHECKING:
     from midflight._lane import Code, ExplicitFunction
+    from midflight._services import Services
     from midflight._version import Version
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
@@ -81,12 +82,13 @@ class Control:
 
     _serial = itertools.count()
 
-    def __init__(self, name: str, source: Source, options: Options) -> None:
+    def __init__(self, name: str, source: Source, options: Options, services: Services) -> None:
         self.name = name
         self.source = source
         self.options = options
         self.serial = next(self._serial)
         self.queue = threading.RLock()
+        self.services = services
         self.busy = False  # a swap is under way, in the thread that holds the queue
         self.slots: dict[str, int] = {}
         self.explicit: dict[str, ExplicitFunction] = {}
@@ -162,6 +164,10 @@ class Control:
             self.functions[key] = _core.Function(self.cell, self.slots[key], key)
         return self.functions[key]
 
+    def has(self, function: _core.Function) -> bool:
+        """Whether this is one of the module's functions, always calling what is current."""
+        return self._cell() is function._cell  # noqa: SLF001 - the core's, for us
+
     def publish(self) -> None:
         """Let the module's attributes be what the current version offers."""
         module, current = self.module, self.current
@@ -216,6 +222,11 @@ def control_of(module: object) -> Control:
             raise SwapError("this is a pinned version", subject=repr(module), todo="pass the module that was pinned")
     what = f"{module!r} is no module of midflight's"
     raise SwapError(what, todo="pass what midflight.load returned")
+
+
+def control_of_function(function: _core.Function) -> Control | None:
+    """Return the record of the module that a function belongs to; None for a pinned view's."""
+    return next((one for one in tuple(_controls) if one.has(function)), None)
 
 
 def is_pinned(module: object) -> bool:

@@ -130,7 +130,11 @@ class LoadError(MidflightError):
 
 
 class UnresolvedSymbolError(LoadError):
-    """The library needs a symbol that nothing provides."""
+    """The library needs a symbol that nothing provides: ``symbol``, as the linker calls it."""
+
+    def __init__(self, what: str, *, symbol: str = "", **rest: Unpack[Words]) -> None:
+        super().__init__(what, **rest)
+        self.symbol = symbol
 
 
 class MissingLibraryError(LoadError):

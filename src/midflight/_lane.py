@@ -162,7 +162,8 @@ class Wanted:
     ``module``: the module's name; ``label``: the version as people see it; ``slots``: the slot of every function key,
     see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key; ``before``:
     the version before, if its types are the same: its classes are to stay then; ``old``: the version that is to be
-    replaced, whatever its types.
+    replaced, whatever its types; ``services``: what the host provides of the functions that the library calls and
+    doesn't have.
     """
 
     module: str
@@ -177,6 +178,16 @@ class Wanted:
     lazy: bool = False
     before: Code | None = None
     old: Code | None = None
+    services: tuple[Service, ...] = ()
+
+
+class Service(NamedTuple):
+    """A function of the host's that a version calls by a ``symbol``, with the type of a function of an interface."""
+
+    symbol: str
+    interface: Interface
+    function: Function
+    call: Callable[..., object]
 
 
 class ExplicitFunction(NamedTuple):

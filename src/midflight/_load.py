@@ -11,6 +11,7 @@ from midflight._access import Missing
 from midflight._control import Control, Options, control_of
 from midflight._errors import SwapInsideError, UnsupportedPlatformError
 from midflight._events import Loaded, emit
+from midflight._services import Services
 from midflight.lanes import LaneOptions, Limits
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def load(
     token: str | bytes | None = None,
     save_every: float | None = None,
     save_calls: int | None = None,
+    provides: Any = None,
 ) -> types.ModuleType:
     """Build a library if need be, load it, and return it as a module whose functions can be swapped.
 
@@ -65,6 +67,8 @@ def load(
         token: the secret that the other side of a socket asks for.
         save_every: seconds after which a Go package's state is saved again and again, for a worker that crashes.
         save_calls: the number of calls after which it is saved.
+        provides: functions that the library calls and doesn't have: a dictionary of them by name, a module that
+            midflight loaded, or a list of these.
 
     Raises:
         MidflightError: one of its kinds; nothing is left behind then.
@@ -85,7 +89,8 @@ def load(
     if offered is not None:
         options.compat = "any"  # what a swap may change is decided where the module is offered
     described = offered or _describe(source, flags=flags, build=build, artifact=artifact)
-    control = Control(name or described.name, described, options)
+    module_name = name or described.name
+    control = Control(module_name, described, options, Services(module_name, provides))
     generation = _transaction.first_generation(control)
     module = types.ModuleType(control.name, f"{described.display}, loaded by midflight")
     control.attach(module, generation)

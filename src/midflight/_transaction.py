@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from midflight import _core, _retire, lanes
 from midflight._control import Control, Generation
-from midflight._errors import IncompatibleError, MidflightError, SwapError, SwapInsideError
+from midflight._errors import IncompatibleError, MidflightError, SwapError, SwapInsideError, UnresolvedSymbolError
 from midflight._events import Refused, Swapped, emit
 from midflight._lane import Wanted, pause_of, tell_switched
 from midflight._version import Report, Version
@@ -132,6 +132,9 @@ def prepare(
     """Load an artifact as a new version that isn't current yet."""
     lane, reason, interface = inspected
     control.add_slots(interface)
+    services, unused = control.services.resolve(interface, data, lane.name)
+    if old is None:
+        control.services.refuse_unused(unused, interface, data)
     number = control.next_number()
     display = source.display
     wanted = Wanted(
@@ -147,8 +150,15 @@ def prepare(
         lazy=control.options.lazy,
         before=_alike(interface, old),
         old=old.code if old is not None else None,
+        services=services,
     )
-    code = lane.prepare(wanted)
+    try:
+        code = lane.prepare(wanted)
+    except UnresolvedSymbolError as error:
+        control.services.advise(error, interface, data)
+        raise
+    if unused:
+        code.warnings = (*code.warnings, f"version {number} doesn't call what is provided as {', '.join(unused)}")
     if reason:
         code.warnings = (*code.warnings, f"version {number} runs in a process of its own: {reason}")
     version = Version(number, artifact.sha256, display, "current", path=code.path, lane=lane.name)

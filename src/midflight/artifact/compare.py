@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from midflight.artifact.compare_types import TypePairs
 
 if TYPE_CHECKING:
@@ -64,6 +66,23 @@ def compare(old: Interface, new: Interface) -> list[Change]:
     changes += [Change("added", "function", function.qualified, "is new", compatible=True) for function in added]
     changes += _variables(old, new, types)
     return changes
+
+
+def compare_calls(caller: Interface, wanted: Function, callee: Interface, offered: Function) -> list[str]:
+    """Return why who calls a function as ``wanted`` can't be given the one that is ``offered``.
+
+    They are one call's two sides, not an old and a new one: an opaque type or a missing const on either is no matter.
+    """
+    here = _one_call(caller, wanted, callee, offered)
+    return here if here and _one_call(callee, offered, caller, wanted) else []
+
+
+def _one_call(old: Interface, before: Function, new: Interface, after: Function) -> list[str]:
+    types = TypePairs(old, new)
+    changes = _function(before, msgspec.structs.replace(after, name=before.name), types)
+    found = [change.detail for change in changes if not change.compatible]
+    found += [f"{one.subject}: {one.detail}" for one in types.records_and_enums() if not one.compatible]
+    return found
 
 
 def _match(old: Interface, new: Interface) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:

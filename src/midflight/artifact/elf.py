@@ -20,6 +20,7 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _DYNAMIC = struct.Struct("<qQ")
 _COMPRESSION = struct.Struct("<IIQQ")
+_VERSION_NEED = struct.Struct("<HHIII")
 _WORD = struct.Struct("<I")
 
 _CLASS_64_LITTLE = b"\x02\x01"
@@ -32,6 +33,7 @@ _PT_DYNAMIC = 2
 _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_GNU_HASH = 4, 5, 6, 10, 0x6FFFFEF5
 _COMPRESS_ZLIB, _COMPRESS_ZSTD = 1, 2
 _VERSION_HIDDEN = 0x8000
+_VERSION_GLOBAL = 1  # no version
 
 _FUNCTION_TYPES = frozenset({2, 10})  # STT_FUNC, STT_GNU_IFUNC
 _OBJECT_TYPES = frozenset({1, 6})  # STT_OBJECT, STT_TLS
@@ -80,7 +82,11 @@ class Symbol:
 
 
 class Elf:
-    """A shared object's tables.  `exports` maps each exported name to its symbol."""
+    """A shared object's tables.
+
+    `exports` maps each exported name to its symbol; `undefined` maps the names of what it uses and doesn't have to
+    whether it can do without.  (What it was linked with a version of isn't there: another library has that.)
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -88,7 +94,7 @@ class Elf:
             header = _check_header(data)
             self.segments = _read_segments(data, header)
             self.sections = _read_sections(data, header)
-            self.exports = self._read_exports()
+            self.exports, self.undefined = self._read_symbols()
         except (struct.error, IndexError, OverflowError) as error:
             raise _bad("the file is truncated or its tables are damaged") from error
 
@@ -102,6 +108,19 @@ class Elf:
             if old is not None:
                 return _inflate_old(self._contents(old), name)
         return b""
+
+    def versioned_libraries(self) -> frozenset[str]:
+        """Return the libraries of which it wants versions of symbols, as glibc's all are."""
+        table, names = self.section(".gnu.version_r"), self.section(".dynstr")
+        found: set[str] = set()
+        at = 0
+        while at + _VERSION_NEED.size <= len(table):
+            _, _, name_at, _, following = _VERSION_NEED.unpack_from(table, at)
+            found.add(_text(names, name_at))
+            if not following:
+                break
+            at += following
+        return frozenset(found)
 
     def is_mapped(self, address: int, size: int) -> bool:
         """Tell whether the link-time addresses lie within one loaded segment."""
@@ -125,34 +144,36 @@ class Elf:
             raise _bad(f"section {section.name} is truncated") from error
         return _decompress(kind, raw[_COMPRESSION.size :], size, section.name)
 
-    def _read_exports(self) -> dict[str, Symbol]:
+    def _read_symbols(self) -> tuple[dict[str, Symbol], dict[str, bool]]:
         for section in self.sections.values():
             if section.type == _SHT_DYNSYM:
                 break
         else:
-            return self._exports_by_segment()
+            return self._symbols_by_segment()
         links = list(self.sections.values())
         strings = next((other for other in links if other.name == ".dynstr"), None)
         names = self._contents(strings) if strings is not None else b""
         versions = next((self._contents(other) for other in links if other.type == _SHT_VERSYM), b"")
-        return _exports(self._contents(section), names, versions)
+        symbols = self._contents(section)
+        return _exports(symbols, names, versions), _undefined(symbols, names, versions)
 
-    def _exports_by_segment(self) -> dict[str, Symbol]:
+    def _symbols_by_segment(self) -> tuple[dict[str, Symbol], dict[str, bool]]:
         """Read the symbols as the loader does, for a file whose section table was removed."""
         dynamic = next((segment for segment in self.segments if segment.type == _PT_DYNAMIC), None)
         if dynamic is None:
-            return {}
+            return {}, {}
         table = self.data[dynamic.offset : dynamic.offset + dynamic.file_size]
         tags = dict(_DYNAMIC.iter_unpack(table[: len(table) // _DYNAMIC.size * _DYNAMIC.size]))
         if _DT_SYMTAB not in tags or _DT_STRTAB not in tags:
-            return {}
+            return {}, {}
         count = self._symbol_count(tags)
         start = self._file_offset(tags[_DT_SYMTAB])
         names = self._file_offset(tags[_DT_STRTAB])
         symbols = self.data[start : start + count * _SYMBOL.size]
         if len(symbols) != count * _SYMBOL.size:
             raise _bad("its dynamic symbols lie outside the file")
-        return _exports(symbols, self.data[names : names + tags.get(_DT_STRSZ, 0)], b"")
+        text = self.data[names : names + tags.get(_DT_STRSZ, 0)]
+        return _exports(symbols, text, b""), _undefined(symbols, text, b"")
 
     def _file_offset(self, address: int) -> int:
         for segment in self.segments:
@@ -261,6 +282,16 @@ def _exports(symbols: bytes, names: bytes, versions: bytes) -> dict[str, Symbol]
         if not name or (version & _VERSION_HIDDEN and name in found):
             continue
         found[name] = Symbol(name, address, size, kind in _FUNCTION_TYPES, binding == _WEAK, kind == _TLS)
+    return found
+
+
+def _undefined(symbols: bytes, names: bytes, versions: bytes) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    for index, (name_at, info, _, section, _, _) in enumerate(_SYMBOL.iter_unpack(symbols)):
+        version = int.from_bytes(versions[index * 2 : index * 2 + 2], "little") & ~_VERSION_HIDDEN
+        if not section and info >> 4 in _EXPORTED_BINDINGS and version <= _VERSION_GLOBAL:
+            found[_text(names, name_at)] = info >> 4 == _WEAK
+    found.pop("", None)
     return found
 
 

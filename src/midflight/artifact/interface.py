@@ -162,7 +162,8 @@ class Interface(msgspec.Struct, frozen=True):
     """All that a library offers.  ``origin``: what it was read from.
 
     ``unknown``: names of exported functions that nothing is said about (assembler, or a part built without ``-g``).
-    ``needs``: functions that the library calls and doesn't have, as it declares them itself.
+    ``needs``: functions that the library calls and doesn't have, as it declares them itself; ``needs_variables``: names
+    of variables that it uses and doesn't have.
     """
 
     types: tuple[Type, ...]
@@ -172,6 +173,7 @@ class Interface(msgspec.Struct, frozen=True):
     language: str = ""
     unknown: tuple[str, ...] = ()
     needs: tuple[Function, ...] = ()
+    needs_variables: tuple[str, ...] = ()
 
     def strip(self, type_id: TypeId) -> Type:
         """Return the type behind all typedefs."""

@@ -117,6 +117,12 @@ def read(protocol: type, exports: Mapping[str, Symbol]) -> Interface:
     return _Reader(protocol, exports).read()
 
 
+def read_function(function: Any, name: str) -> Interface:
+    """Read a callable's annotations as the type of a C function called ``name``.  Raises `InterfaceError`."""
+    plain = inspect.isroutine(function)
+    return _Reader(type(name, (), {}), {}).read_one(name, staticmethod(function if plain else function.__call__))
+
+
 class _Reader:
     def __init__(self, protocol: type, exports: Mapping[str, Symbol]) -> None:
         self._protocol = protocol
@@ -138,6 +144,10 @@ class _Reader:
         read_variables = tuple(self._variable(name, annotation) for name, annotation in attributes.items())
         types = self._table.finish()
         return Interface(types, read_functions, read_variables, origin="declared", language="c")
+
+    def read_one(self, name: str, member: Any) -> Interface:
+        found = self._function(name, member)
+        return Interface(self._table.finish(), (found,), origin="declared", language="c")
 
     def _subject(self, name: str = "") -> str:
         return f"{self._protocol.__name__}.{name}" if name else self._protocol.__name__

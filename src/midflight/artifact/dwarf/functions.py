@@ -10,15 +10,15 @@ import msgspec
 
 from midflight.artifact.dwarf.constants import At, Tag
 from midflight.artifact.dwarf.names import RECORDS, declaration, dialect, is_library_namespace, origin, resolved_name
+from midflight.artifact.elf import Symbol
 from midflight.artifact.interface import Function, Param
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from midflight.artifact.dwarf.entries import Entry
     from midflight.artifact.dwarf.lines import FileNames
     from midflight.artifact.dwarf.types import TypeReader
-    from midflight.artifact.elf import Symbol
 
 _TEMPLATE_TAGS = frozenset({
     Tag.TEMPLATE_TYPE, Tag.TEMPLATE_VALUE, Tag.GNU_TEMPLATE_TEMPLATE, Tag.GNU_TEMPLATE_PACK,
@@ -34,10 +34,17 @@ class _Found:
 
 
 class FunctionReader:
-    """Collects the entries of exported functions, and reads those that a caller can name."""
+    """Collects the entries of exported functions, and reads those that a caller can name.
 
-    def __init__(self, symbols: Iterable[Symbol], types: TypeReader, files: FileNames) -> None:
+    Also those that the library only declares and that are ``undefined``: its needs.
+    """
+
+    def __init__(
+        self, symbols: Iterable[Symbol], undefined: Container[str], types: TypeReader, files: FileNames
+    ) -> None:
         self._types = types
+        self._undefined = undefined
+        self._declared: dict[str, Entry] = {}
         self._files = files
         self._symbols = {symbol.name: symbol for symbol in symbols if symbol.is_function}
         self._at: dict[int, list[Symbol]] = {}
@@ -49,8 +56,6 @@ class FunctionReader:
 
     def consider(self, entry: Entry) -> None:
         """Take a function's entry, if it is the definition of an exported function."""
-        if entry.flag(At.DECLARATION):
-            return
         linkage = _linkage_name(entry)
         names = {linkage, resolved_name(entry)}
         address = entry.address(At.LOW_PC)
@@ -67,11 +72,24 @@ class FunctionReader:
             if known is None or (exact and not known.exact):
                 self._found[found.name] = _Found(entry, exact)
 
+    def consider_declaration(self, entry: Entry) -> None:
+        """Take a function's declaration, if the library calls it and doesn't have it."""
+        name = _linkage_name(entry) or entry.name
+        if entry.flag(At.EXTERNAL) and name in self._undefined:
+            self._declared.setdefault(name, entry)
+
     def read(self) -> tuple[Function, ...]:
         """Return the functions in the order of their declaration, their names made unique."""
         self._take_by_name()
         ordered = sorted(self._found.items(), key=lambda item: self._order(item[1].entry))
         found = [self._function(self._symbols[symbol], one.entry) for symbol, one in ordered]
+        return _named([item for item in found if item is not None])
+
+    def read_needs(self) -> tuple[Function, ...]:
+        """Return the functions that are called and aren't there, in the order of their declaration."""
+        ordered = sorted(self._declared.items(), key=lambda item: self._order(item[1]))
+        symbols = (Symbol(name, 0, 0, is_function=True, weak=False, thread_local=False) for name, _ in ordered)
+        found = [self._function(symbol, entry) for symbol, (_, entry) in zip(symbols, ordered, strict=True)]
         return _named([item for item in found if item is not None])
 
     def _take_by_name(self) -> None:

@@ -66,9 +66,11 @@ class _Reader:
         self._scopes: dict[int, Scopes] = {}
         self._units = [unit for unit in self._debug.units if unit.kind == 1 and not is_runtime(unit)]
         self._definitions: dict[str, Entry] | None = None
+        self._undefined = elf.undefined
+        self._needs_variables: set[str] = set()
         files = FileNames()
         self._types = TypeReader(self._debug, Spelling(self._scopes), self._definition)
-        self._functions = FunctionReader(elf.exports.values(), self._types, files)
+        self._functions = FunctionReader(elf.exports.values(), elf.undefined, self._types, files)
         self._variables = VariableReader(elf, self._types)
         self._files = files
 
@@ -77,6 +79,7 @@ class _Reader:
         for unit in self._units:
             self._walk(unit, unit.top, 0)
         functions = self._functions.read()
+        needs = self._functions.read_needs()
         variables = self._variables.read()
         self._read_own_types()
         return Interface(
@@ -86,6 +89,8 @@ class _Reader:
             origin="dwarf",
             language=next((kind for unit in self._units if (kind := dialect(unit))), ""),
             unknown=self._functions.unknown(),
+            needs=needs,
+            needs_variables=tuple(sorted(self._needs_variables)),
         )
 
     def _refuse_split(self) -> None:
@@ -104,12 +109,13 @@ class _Reader:
             if child.tag == Tag.SUBPROGRAM:
                 self._subprogram(unit, child)
             elif child.tag == Tag.VARIABLE:
-                self._variables.consider(child)
+                self._variable(child)
             elif child.tag in own_scopes and not (depth == 0 and is_library_namespace(kind, child.name)):
                 self._walk(unit, child, depth + 1)
 
     def _subprogram(self, unit: Unit, entry: Entry) -> None:
         if entry.flag(At.DECLARATION):
+            self._functions.consider_declaration(entry)
             return
         self._functions.consider(entry)
         if not entry.has_children:
@@ -124,6 +130,12 @@ class _Reader:
         name = "::".join((*scopes.path(declared.offset), resolved_name(entry)))
         for variable in found:
             self._variables.consider(variable, name)
+
+    def _variable(self, entry: Entry) -> None:
+        if entry.flag(At.DECLARATION) and entry.name in self._undefined:
+            self._needs_variables.add(entry.name)
+        else:
+            self._variables.consider(entry)
 
     def _definition(self, name: str) -> Entry | None:
         """Return the definition of a type that some unit only declares."""

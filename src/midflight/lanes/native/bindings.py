@@ -202,18 +202,19 @@ class Binder:
 
     def _pointer(self, name: str, spelled: str, target: TypeId, *, const: bool) -> ParamSpec:
         same = self._canonical(target)
-        if isinstance(self._interface.strip(target), Signature):
-            return (name, "callback", "o", 0, const, spelled, self._callback(target), same, None)
+        pointed = self._interface.strip(target)
+        if isinstance(pointed, Signature):
+            return (name, "callback", "o", 0, const, spelled, self._callback(target, pointed), same, None)
         item, size, ctype = self._item(target)
         fits = None if ctype is None else partial(misfit, ctype)
         return (name, "pointer", item, size, const, spelled, ctype, same, fits)
 
-    def _callback(self, signature: TypeId) -> CallbackMaker:
-        if signature not in self._callbacks:
-            self._callbacks[signature] = self._new_callback_maker(signature)
-        return self._callbacks[signature]
+    def _callback(self, target: TypeId, signature: Signature) -> CallbackMaker:
+        if target not in self._callbacks:
+            self._callbacks[target] = self._new_callback_maker(signature)
+        return self._callbacks[target]
 
-    def _new_callback_maker(self, signature: TypeId) -> CallbackMaker:
+    def _new_callback_maker(self, signature: Signature) -> CallbackMaker:
         return CallbackMaker(self._interface, self.types, signature)
 
     def _item(self, target: TypeId) -> tuple[str, int, Any]:

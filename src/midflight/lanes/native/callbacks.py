@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight import _core
 from midflight._errors import ArgumentRangeError, ArgumentTypeError
-from midflight.artifact.interface import Enum, Pointer, Record, Scalar, Signature, Unsupported, Void
+from midflight.artifact.interface import Enum, Pointer, Record, Scalar, Unsupported, Void
 from midflight.lanes.native.by_value import by_value_obstacle
 from midflight.lanes.native.layouts import CHAR
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midflight.artifact.ctypes_types import CTypes
-    from midflight.artifact.interface import Interface, TypeId
+    from midflight.artifact.interface import Interface, Signature, TypeId
 
 _log = logging.getLogger("midflight")
 
@@ -49,14 +49,18 @@ class _Made(NamedTuple):
 class CallbackMaker:
     """Makes function pointers of one type, for one version."""
 
-    def __init__(self, interface: Interface, types: CTypes, signature: TypeId) -> None:
-        found = interface.strip(signature)
-        if not isinstance(found, Signature):
-            msg = "a callback's type is a function type"
-            raise TypeError(msg)
+    def __init__(
+        self,
+        interface: Interface,
+        types: CTypes,
+        signature: Signature,
+        unheard: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        """``unheard``: called with what is raised where no call of the module waits for it; by default it is logged."""
         self._interface = interface
         self._types = types
-        self._signature = found
+        self._signature = signature
+        self._unheard = unheard or log_unheard
         self._made: dict[object, _Made] = {}
 
     def __call__(self, value: object) -> int | None:
@@ -81,7 +85,7 @@ class CallbackMaker:
             converted = [convert(value) for convert, value in zip(incoming, values, strict=True)]
             return check(function(*converted))
 
-        guarded = _core.Callback(call, None if result is None else result().value, _log_unheard)
+        guarded = _core.Callback(call, None if result is None else result().value, self._unheard)
         pointer = ctypes.CFUNCTYPE(result, *arguments)(guarded)
         return _Made(ctypes.cast(pointer, ctypes.c_void_p).value or 0, pointer, function)
 
@@ -139,7 +143,8 @@ class CallbackMaker:
                 raise ArgumentTypeError(what, todo="let it return a number, a pointer or nothing")
 
 
-def _log_unheard(error: BaseException) -> None:
+def log_unheard(error: BaseException) -> None:
+    """Log what a callback raised."""
     _log.error("a callback that native code called on its own failed", exc_info=error)
 
 

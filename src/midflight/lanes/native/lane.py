@@ -27,6 +27,7 @@ from midflight.lanes.native import neighbours
 from midflight.lanes.native.bindings import Binder
 from midflight.lanes.native.memory import OwnData, OwnMemory
 from midflight.lanes.native.place import Place, explain
+from midflight.lanes.native.services import ServiceThunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,19 +51,23 @@ class NativeLane:
 
     def prepare(self, wanted: Wanted) -> NativeCode:
         """Map the library, run its constructors, and bind its functions."""
+        before = wanted.before.binder if isinstance(wanted.before, NativeCode) else None
+        types = before.types if before is not None else CTypes(wanted.interface)
+        thunks = ServiceThunks(wanted, types)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
         place = Place(wanted, found)
         try:
-            image = _open_image(wanted, place)
+            image = _open_image(wanted, place, thunks.addresses)
         except BaseException:
             place.remove()
+            thunks.loaded()  # a service's own exception says more
             raise
         try:
-            before = wanted.before.binder if isinstance(wanted.before, NativeCode) else None
-            types = before.types if before is not None else CTypes(wanted.interface)
+            thunks.loaded()
             binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil, before)
             table, explicit = _bind(wanted, image, binder)
             code = NativeCode(image, table, binder, explicit, place)
+            code.services = thunks
         except BaseException:
             if image.held_by is None and image.close():
                 place.remove()
@@ -87,6 +92,8 @@ class NativeCode:
         self._place = place
 
     failing: Callable[[], object] | None = None
+    services: ServiceThunks | None = None
+    """Kept for as long as the library may call them."""
 
     def variable(self, address: int, size: int) -> OwnMemory:
         """Return where a variable is.  Raises `BadLibraryError` for one that isn't all inside the image."""
@@ -137,12 +144,12 @@ def _why_mapped(image: Image) -> Held:
 _CANT_MAP = "failed to map segment"
 
 
-def _open_image(wanted: Wanted, place: Place) -> Image:
+def _open_image(wanted: Wanted, place: Place, bindings: dict[bytes, int]) -> Image:
     """Map a private copy in a file; in memory, where there is no directory, no room in it, or no code allowed there."""
     try:
         while place.path is not None:
             try:
-                return _map(wanted, place, place.path)
+                return _map(wanted, place, place.path, bindings)
             except LoadError as error:
                 if _CANT_MAP not in error.what:
                     raise
@@ -151,7 +158,7 @@ def _open_image(wanted: Wanted, place: Place) -> Image:
                 if type(error) is not MidflightError:  # only the operating system's refusal has no kind of its own
                     raise
                 place.fall_back()
-        return _map(wanted, place, None)
+        return _map(wanted, place, None, bindings)
     except LoadError as error:
         raise explain(error, place.path, wanted.source) from None
     except MidflightError as error:
@@ -159,8 +166,8 @@ def _open_image(wanted: Wanted, place: Place) -> Image:
         raise
 
 
-def _map(wanted: Wanted, place: Place, path: str | None) -> Image:
-    return _core.Image(wanted.data, place.memory_name, path, lazy=wanted.lazy)
+def _map(wanted: Wanted, place: Place, path: str | None, bindings: dict[bytes, int]) -> Image:
+    return _core.Image(wanted.data, place.memory_name, path, lazy=wanted.lazy, bindings=bindings)
 
 
 def _stale(wanted: Wanted, file: Path) -> str:

@@ -79,7 +79,7 @@ def explain(error: LoadError, path: str | None, source: str) -> LoadError:
     undefined, missing = _UNDEFINED.search(words), _MISSING.search(words)
     if undefined is not None:
         todo = f"link the library with what defines {undefined['name']} (flags=), or define it"
-        return UnresolvedSymbolError(f"the loader says: {words}", subject=source, todo=todo)
+        return UnresolvedSymbolError(f"the loader says: {words}", symbol=undefined["name"], subject=source, todo=todo)
     if missing is not None:
         todo = f"install {missing['name']}, or add its directory to LD_LIBRARY_PATH or to the library's run path"
         return MissingLibraryError(f"the loader says: {words}", subject=source, todo=todo)

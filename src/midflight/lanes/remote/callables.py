@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midflight.artifact.ctypes_types import CTypes
-    from midflight.artifact.interface import Interface, TypeId
+    from midflight.artifact.interface import Interface, Signature, TypeId
     from midflight.lanes.remote.session import Session
 
 _tokens = itertools.count(1)
@@ -53,7 +53,7 @@ class Registered:
 class RemoteCallbackMaker(CallbackMaker):
     """Registers callables under one function type, for one version."""
 
-    def __init__(self, interface: Interface, types: CTypes, signature: TypeId) -> None:
+    def __init__(self, interface: Interface, types: CTypes, signature: Signature) -> None:
         super().__init__(interface, types, signature)
         self._registered: dict[object, Registered] = {}
         self._pointers: dict[TypeId, Any] = {}

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midflight._core import Binding, ParamSpec, ResultSpec
-    from midflight.artifact.interface import Function, Interface, TypeId, Variable
+    from midflight.artifact.interface import Function, Interface, Signature, TypeId, Variable
+    from midflight.lanes.native.callbacks import CallbackMaker
     from midflight.lanes.remote.connection import Connection
     from midflight.lanes.remote.session import Session
 
@@ -210,12 +211,8 @@ class RemoteBinder(Binder):
         """Describe a value of a type as a result."""
         return self._result(type_id)
 
-    def _callback(self, signature: TypeId) -> RemoteCallbackMaker:
-        found = self._callbacks.get(signature)
-        if not isinstance(found, RemoteCallbackMaker):
-            found = RemoteCallbackMaker(self._interface, self.types, signature)
-            self._callbacks[signature] = found
-        return found
+    def _new_callback_maker(self, signature: Signature) -> CallbackMaker:
+        return RemoteCallbackMaker(self._interface, self.types, signature)
 
 
 class Terms:

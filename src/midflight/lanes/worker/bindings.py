@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from midflight._core import Binding, Link, Table
     from midflight.artifact.ctypes_types import CTypes
-    from midflight.artifact.interface import Interface, TypeId
+    from midflight.artifact.interface import Interface, Signature, TypeId
     from midflight.lanes.native.bindings import Call
     from midflight.lanes.worker.process import Process
 
@@ -97,7 +97,7 @@ def _serve(link: Link, worker: _core.Worker) -> None:
 class WorkerCallbackMaker(CallbackMaker):
     """Makes function pointers that a worker can call."""
 
-    def __init__(self, interface: Interface, types: CTypes, signature: TypeId, callbacks: Callbacks) -> None:
+    def __init__(self, interface: Interface, types: CTypes, signature: Signature, callbacks: Callbacks) -> None:
         super().__init__(interface, types, signature)
         self._callbacks = callbacks
         self._params = b"".join(struct.pack("=II", *self._describe(param)) for param in self._signature.params)
@@ -179,7 +179,7 @@ class WorkerBinder(Binder):
         binding = _core.Binding(self._module, 0, [], self._result(type_id), worker=self._process.worker)
         return binding.result_from(table, value)
 
-    def _new_callback_maker(self, signature: TypeId) -> CallbackMaker:
+    def _new_callback_maker(self, signature: Signature) -> CallbackMaker:
         return WorkerCallbackMaker(self._interface, self.types, signature, self._worker_callbacks)
 
 

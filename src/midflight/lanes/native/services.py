@@ -1,0 +1,60 @@
+"""The function pointers by which a version's library calls what its host provides.
+
+Guarantees: one is made for each name of each version, before any of the library's code runs, and stays for as long as
+that version is loaded.  What a service raises while the library is being loaded, called by a constructor of it, is
+raised by the loading.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midflight._errors import ArgumentTypeError, ServiceError
+from midflight.artifact.ctypes_types import CTypes
+from midflight.artifact.interface import Signature
+from midflight.lanes.native.callbacks import CallbackMaker, log_unheard
+
+if TYPE_CHECKING:
+    from midflight._lane import Service, Wanted
+
+
+class ServiceThunks:
+    """Those of one version: their addresses by symbol."""
+
+    def __init__(self, wanted: Wanted, types: CTypes) -> None:
+        """Raises `ServiceError` for a type that Python can't take or give."""
+        self._unheard = _Unheard()
+        self._makers: list[CallbackMaker] = []
+        self.addresses = {service.symbol.encode(): self._make(service, wanted, types) for service in wanted.services}
+
+    def loaded(self) -> None:
+        """Note that the library is loaded.  Raises what a service raised meanwhile."""
+        errors, self._unheard.errors = self._unheard.errors, None
+        if errors:
+            raise errors[0]
+
+    def _make(self, service: Service, wanted: Wanted, types: CTypes) -> int:
+        interface, function = service.interface, service.function
+        signature = Signature(tuple(param.type for param in function.params), function.result)
+        own = types if interface is wanted.interface else CTypes(interface)
+        maker = CallbackMaker(interface, own, signature, self._unheard)
+        self._makers.append(maker)
+        try:
+            return maker(service.call) or 0
+        except ArgumentTypeError as error:
+            what = f"{function.name or service.symbol} can't be provided from Python: {error.what}"
+            raise ServiceError(what, subject=wanted.source, todo=error.todo) from None
+
+
+class _Unheard:
+    """Takes what a service raises where no call waits for it; refers to nothing, so that nothing refers to itself."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] | None = []
+
+    def __call__(self, error: BaseException) -> None:
+        errors = self.errors
+        if errors is None:
+            log_unheard(error)
+        else:
+            errors.append(error)
