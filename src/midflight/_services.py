@@ -236,8 +236,8 @@ class Services:
             names, them = ", ".join(missing), "it" if len(missing) == 1 else "them"
             error.what = f"nothing defines {names}: {error.what}"
             error.todo = (
-                f'provide {them} from Python, load(…, provides={{"{missing[0]}": …}}) or @midflight.provide(module), link'
-                f" the library with what defines {them} (flags=), or define {them}"
+                f'provide {them} from Python, load(…, provides={{"{missing[0]}": …}}) or @midflight.provide(module),'
+                f" link the library with what defines {them} (flags=), or define {them}"
             )
 
 
