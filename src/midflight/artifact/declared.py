@@ -170,7 +170,7 @@ class _Declarations:
         type_id = self._types.of(node.type)
         const = self._types.is_const(node.type)
         if symbol is None:
-            self._variables[node.name] = Variable(node.name, type_id, None, const)
+            self._variables[node.name] = Variable(node.name, type_id, None, const, key=node.name)
             return
         size = size_of(self._types.table.types, type_id)
         if size is not None and symbol.size and size > symbol.size:
@@ -178,4 +178,4 @@ class _Declarations:
             raise InterfaceError(what, subject=self._name, todo="correct the declaration")
         thread_local = symbol.thread_local
         address = None if thread_local else symbol.address
-        self._variables[node.name] = Variable(node.name, type_id, address, const, thread_local=thread_local)
+        self._variables[node.name] = Variable(node.name, type_id, address, const, thread_local=thread_local, key=node.name)

@@ -206,7 +206,7 @@ class _Reader:
     def _variable(self, name: str, annotation: Any) -> Variable:
         symbol = self._exports[name]
         address = None if symbol.thread_local else symbol.address
-        return Variable(name, self._of(annotation, name), address, thread_local=symbol.thread_local)
+        return Variable(name, self._of(annotation, name), address, thread_local=symbol.thread_local, key=name)
 
     def _of(self, annotation: Any, name: str) -> TypeId:
         """Return the type that an annotation stands for."""

@@ -126,7 +126,7 @@ class FunctionReader:
         qualified = symbol.name
         if mangled:
             path = "::".join((*scopes.path(declared.offset), name))
-            qualified = f"{path}({self._types.spelling.parameters(_with_parameters(entry))})"
+            qualified = f"{path}({self._types.spelling.parameters(with_parameters(entry))})"
         function = Function(
             name=name,
             qualified=qualified,
@@ -145,7 +145,7 @@ class FunctionReader:
     def _parameters(self, entry: Entry) -> tuple[tuple[Param, ...], bool]:
         params: list[Param] = []
         variadic = False
-        for child in _with_parameters(entry).children():
+        for child in with_parameters(entry).children():
             if child.tag == Tag.FORMAL_PARAMETER and len(params) < _MOST_PARAMETERS:
                 holder = origin(child, At.TYPE)
                 params.append(Param(resolved_name(child), self._types.of(holder) if holder is not None else 0))
@@ -154,7 +154,7 @@ class FunctionReader:
         return tuple(params), variadic
 
 
-def _with_parameters(entry: Entry) -> Entry:
+def with_parameters(entry: Entry) -> Entry:
     """Return the entry that has the function's parameters as the source declares them.
 
     An optimised function's own entry may list only those that are left; its abstract origin has all.

@@ -28,6 +28,9 @@ _LIBRARY_NAMESPACES = {
 _ZIG_RUNTIME = frozenset({
     "compiler_rt", "compiler_rt.zig", "ubsan_rt", "ubsan_rt.zig", "std.zig", "std", "builtin.zig", "c.zig", "zigc",
 })  # fmt: skip
+_CPP_RUNTIME = ("/libcxx/src/", "/libcxxabi/src/", "/libunwind/src/")
+"""Where the sources of LLVM's C++ library lie, which Zig's compiler links statically."""
+
 _DEEPEST = 64
 _LONGEST = 4000
 
@@ -65,6 +68,8 @@ def is_runtime(unit: Unit) -> bool:
         return name.startswith(("/rustc/", "/rust/deps/")) or unit.top.text(At.COMP_DIR).startswith("/rustc/")
     if kind == "zig":
         return name in _ZIG_RUNTIME
+    if kind == "c++":
+        return any(part in name for part in _CPP_RUNTIME)
     return kind == "go"
 
 
@@ -251,10 +256,10 @@ class Spelling:
         return f"{inner}{word}" if inner.endswith("*") else f"{word} {inner}"
 
     def parameters(self, entry: Entry, depth: int = 0) -> str:
-        """Return the spelling of a function's parameter types."""
+        """Return the spelling of a function's parameter types, as declared: without ``this``."""
         found = []
         for child in entry.children():
-            if child.tag == Tag.FORMAL_PARAMETER:
+            if child.tag == Tag.FORMAL_PARAMETER and not child.flag(At.ARTIFICIAL):
                 found.append(self.type_of(child, depth))
             elif child.tag == Tag.UNSPECIFIED_PARAMETERS:
                 found.append("...")

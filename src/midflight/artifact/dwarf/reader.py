@@ -16,7 +16,7 @@ from midflight._errors import InterfaceError
 from midflight.artifact.dwarf.constants import At, Tag
 from midflight.artifact.dwarf.entries import Debug, Entry, Unit
 from midflight.artifact.dwarf.forms import DwarfError
-from midflight.artifact.dwarf.functions import FunctionReader
+from midflight.artifact.dwarf.functions import FunctionReader, with_parameters
 from midflight.artifact.dwarf.lines import FileNames
 from midflight.artifact.dwarf.names import (
     RECORDS,
@@ -128,8 +128,11 @@ class _Reader:
         if scopes.is_library(declared.offset):
             return
         name = "::".join((*scopes.path(declared.offset), resolved_name(entry)))
+        overload = ""
+        if dialect(unit) == "c++":
+            overload = f"({self._types.spelling.parameters(with_parameters(entry))})"
         for variable in found:
-            self._variables.consider(variable, name)
+            self._variables.consider(variable, name, overload)
 
     def _variable(self, entry: Entry) -> None:
         if entry.flag(At.DECLARATION) and entry.name in self._undefined:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ARTEFACTS = frozenset({
     "__func__", "__FUNCTION__", "__PRETTY_FUNCTION__", "__dso_handle", "__ioinit", "_IO_stdin_used",
-    "__rustc_debug_gdb_scripts_section__", "__data_start", "__bss_start",
+    "__rustc_debug_gdb_scripts_section__", "__data_start", "__bss_start", "_vtable$",
 })  # fmt: skip
 
 
@@ -38,6 +38,9 @@ class _Found:
     scope: str
     scoped: str
     fuller: str
+    unit: str
+    key: str
+    order: tuple[int, int]
     type: TypeId
     address: int | None
     const: bool
@@ -57,8 +60,8 @@ class VariableReader:
         self._without_place: dict[int, _Found] = {}
         self._placed: set[int] = set()
 
-    def consider(self, entry: Entry, function: str = "") -> None:
-        """Take a variable's entry; ``function`` names the function that it is local to."""
+    def consider(self, entry: Entry, function: str = "", overload: str = "") -> None:
+        """Take a variable's entry; ``function`` names the function that it is local to, ``overload`` which of them."""
         if entry.flag(At.DECLARATION):
             return
         name = resolved_name(entry)
@@ -75,7 +78,7 @@ class VariableReader:
             return  # the linker dropped its section
         if address is not None and address in self._addresses:
             return
-        found = self._variable(entry, declared, name, function, address, thread_local=thread_local)
+        found = self._variable(entry, declared, name, function, overload, address, thread_local=thread_local)
         if found is None:
             return
         if location is None:
@@ -98,7 +101,15 @@ class VariableReader:
         return kind == "rust" and (name.endswith("{vtable}") or name.startswith("<"))
 
     def _variable(
-        self, entry: Entry, declared: Entry, name: str, function: str, address: int | None, *, thread_local: bool
+        self,
+        entry: Entry,
+        declared: Entry,
+        name: str,
+        function: str,
+        overload: str,
+        address: int | None,
+        *,
+        thread_local: bool,
     ) -> _Found | None:
         holder = origin(entry, At.TYPE)
         if holder is None:
@@ -113,6 +124,7 @@ class VariableReader:
         type_id = self._types.of(holder)
         if address is not None and not self._elf.is_mapped(address, size_of(self._types.table.types, type_id) or 0):
             address = None
+        line = origin(entry, At.DECL_LINE)
         file = posixpath.basename(entry.unit.top.name.split("/@/", 1)[0])
         path = () if function else scopes.path(declared.offset)
         inside = [function] if function else list(path)
@@ -126,6 +138,9 @@ class VariableReader:
             scope="" if exported and not function else function or _class_of(parents, path) or file,
             scoped=scoped,
             fuller=f"{entry.unit.top.name}:{'::'.join((*inside, name))}",
+            unit="" if _is_shared(entry, declared, exported=exported) else entry.unit.top.name.split("/@/", 1)[0],
+            key=f"{function}{overload}.{name}" if function else "::".join((*inside, name)),
+            order=(line.number(At.DECL_LINE) or 0 if line is not None else 0, entry.offset),
             type=type_id,
             address=address,
             const=const,
@@ -138,6 +153,46 @@ def _class_of(parents: tuple[Entry, ...], path: tuple[str, ...]) -> str:
     return "::".join(path) if parents and parents[-1].tag in RECORDS | {Tag.SUBPROGRAM} else ""
 
 
+def _is_shared(entry: Entry, declared: Entry, *, exported: bool) -> bool:
+    """Tell whether a variable's name means the same one in every file of the program."""
+    if exported or entry.flag(At.EXTERNAL) or declared.flag(At.EXTERNAL):
+        return True
+    return dialect(entry.unit) == "rust"  # its path begins with the crate's name
+
+
+def _keys(found: list[_Found]) -> list[str]:
+    """Return each variable's key: of the file as much of the path as keeps two files of one name apart.
+
+    Variables of inner blocks may still share one; these are numbered in the order of their declaration.
+    """
+    units: dict[str, dict[str, None]] = {}
+    for one in found:
+        units.setdefault(one.key, {})[one.unit] = None
+    files = {key: _short_names([unit for unit in held if unit]) for key, held in units.items()}
+    keys = [f"{files[one.key][one.unit]}:{one.key}" if one.unit else one.key for one in found]
+    seen: Counter[str] = Counter()
+    for index in sorted(range(len(found)), key=lambda index: found[index].order):
+        key = keys[index]
+        seen[key] += 1
+        if seen[key] > 1:
+            keys[index] = f"{key}#{seen[key]}"
+    return keys
+
+
+def _short_names(paths: list[str]) -> dict[str, str]:
+    """Return for each path its last parts, as many as tell it from the others."""
+    parts = {path: path.split("/") for path in paths}
+    longest = max((len(names) for names in parts.values()), default=1)
+    result: dict[str, str] = {}
+    for length in range(1, longest + 1):
+        short = {path: "/".join(names[-length:]) for path, names in parts.items()}
+        count = Counter(short.values())
+        for path, name in short.items():
+            if path not in result and (count[name] == 1 or length == longest):
+                result[path] = name
+    return result
+
+
 def _named(found: list[_Found]) -> tuple[Variable, ...]:
     """Give each variable a name of its own: the plain one, else with its scope, else with its whole file name.
 
@@ -148,7 +203,7 @@ def _named(found: list[_Found]) -> tuple[Variable, ...]:
     scoped = Counter(one.scoped for one in found)
     used: set[str] = set()
     result = []
-    for one in found:
+    for one, key in zip(found, _keys(found), strict=True):
         name = one.plain
         if plain[name] > 1 and not (one.exported and exported[name] == 1):
             name = one.scoped if scoped[one.scoped] == 1 else one.fuller
@@ -166,6 +221,7 @@ def _named(found: list[_Found]) -> tuple[Variable, ...]:
                 exported=one.exported,
                 thread_local=one.thread_local,
                 scope=one.scope,
+                key=key,
             )
         )
     return tuple(result)
