@@ -176,6 +176,7 @@ class _Declarations:
         if size is not None and symbol.size and size > symbol.size:
             what = f"line {node.coord.line}: {node.name} has {size} bytes here, but {symbol.size} in the library"
             raise InterfaceError(what, subject=self._name, todo="correct the declaration")
-        thread_local = symbol.thread_local
-        address = None if thread_local else symbol.address
-        self._variables[node.name] = Variable(node.name, type_id, address, const, thread_local=thread_local, key=node.name)
+        address = None if symbol.thread_local else symbol.address
+        self._variables[node.name] = Variable(
+            node.name, type_id, address, const, thread_local=symbol.thread_local, key=node.name
+        )
