@@ -32,6 +32,7 @@ from midflight.state.unchanged import Unchanged, is_buffer, repeated
 
 if TYPE_CHECKING:
     from midflight.artifact.interface import Interface, TypeId
+    from midflight.state.ops import Node
     from midflight.state.renames import Renames
 
 _MOST_STEPS = 1 << 16
@@ -191,16 +192,17 @@ class Layouts:
             verb = "grew" if old.count < new.count else "shrank"
             notes = (Note("", f" {verb} from {old.count} to {new.count} elements"), *notes)
         refusals = tuple(note.under("[]") for note in element.refusals)
-        types = self.old.interface.types
+        nodes: tuple[Node, ...]
         if numbers.is_text(self.old.interface.strip(old.element)) and size == to_size == 1 and dropped and kept:
             nodes = (Op(Kind.TEXT, "", 0, 0, old.count | new.count << 32, goal=f"char[{new.count}]"),)
             return Part(nodes, notes, refusals)
-        if is_buffer(types, old) and is_buffer(self.new.interface.types, new):
+        if is_buffer(self.old, old) and is_buffer(self.new, new):
             nodes = (Op(Kind.WORDS, "", 0, 0, kept),)
         else:
             nodes = repeated(element.nodes, kept, size, to_size)
         if dropped:
-            nodes = (*nodes, Op(Kind.ZERO, f"[{kept}…{old.count - 1}]", kept * size, 0, dropped))
+            which = f"[{kept}…{old.count - 1}]" if old.count - kept > 1 else f"[{kept}]"
+            nodes = (*nodes, Op(Kind.ZERO, which, kept * size, 0, dropped))
         return Part(nodes, notes, refusals, same=element.same and old.count == new.count)
 
 

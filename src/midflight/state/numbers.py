@@ -46,7 +46,8 @@ def convert(old: Number, new: Number, spelled: tuple[str, str], renames: Renames
     if isinstance(old, Enum) and isinstance(new, Enum):
         return _enum(old, new, spelled, renames)
     if before == after or (old.size == new.size == 1 and (is_text(old) or is_text(new))):
-        changes = () if isinstance(old, Scalar) and isinstance(new, Scalar) else (_became(was, now),)
+        same = isinstance(old, Scalar) and isinstance(new, Scalar) and old.kind == new.kind
+        changes = () if same else (_became(was, now),)
         return Part((Op(Kind.COPY, "", 0, 0, old.size),), changes, same=True)
     return Part((Op(Kind.NUMBER, "", 0, 0, old.size, before, after, goal=now),), (_became(was, now),))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from midflight.artifact.interface import Field, TypeId
+    from midflight.state.ops import Node
     from midflight.state.renames import Renames
     from midflight.state.types import Names
 
@@ -75,10 +76,16 @@ class Records:
         return self._renames.field_of(record, plain) + mark + number
 
     def _fields(self, old: Record, new: Record, before: dict[str, Member], after: dict[str, Member]) -> Part:
-        nodes, changes, refusals = [Start(0, 0)], [], []
-        same, moved = old.size == new.size and before.keys() == after.keys(), []
+        nodes: list[Node] = [Start(0, 0)]
+        changes: list[Note] = []
+        refusals: list[Note] = []
+        moved: list[str] = []
+        same = old.size == new.size and before.keys() == after.keys()
         for label, member in before.items():
             other = after.get(label)
+            if other is None and self._parted(member, after):
+                refusals.append(Note(member.label, ": it is a union, and it isn't the same any more"))
+                continue
             if other is None:
                 changes.append(Note(member.label, " is gone"))
                 continue
@@ -94,9 +101,22 @@ class Records:
         changes += [Note(member.label, " is new") for label, member in after.items() if label not in before]
         if moved:
             rest = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
-            changes.append(Note("", f"{', '.join(moved[:_SHOWN])}{rest} moved"))
+            changes.append(Note("", f": {', '.join(moved[:_SHOWN])}{rest} moved"))
         trailing, problems = self._trailing(old, new)
         return Part(ordered(nodes), tuple(changes), (*refusals, *problems), same, trailing)
+
+    def _parted(self, old: Member, after: dict[str, Member]) -> bool:
+        """Tell whether an anonymous union's members are somewhere else now."""
+        if old.field.name:
+            return False
+        held = self._new.interface
+        now = set(after)
+        for member in after.values():
+            inner = held.strip(member.field.type)
+            if not member.field.name and isinstance(inner, Record):
+                now |= {one.name for one in inner.fields}
+        union = self._old.interface.strip(old.field.type)
+        return isinstance(union, Record) and any(one.name in now for one in union.fields)
 
     def _member(self, old: Member, new: Member) -> Part:
         if old.field.bit_size is None and new.field.bit_size is None:

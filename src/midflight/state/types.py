@@ -140,8 +140,8 @@ class Sameness:
 
     def same_target(self, old: TypeId, new: TypeId, depth: int = 0) -> bool:
         """Tell whether a pointer points to the same type in both, by name."""
-        inner, other = self._old.behind(old), self._new.behind(new)
-        before, after = self._old.interface.types[inner], self._new.interface.types[other]
+        old, new = self._old.behind(old), self._new.behind(new)
+        before, after = self._old.interface.types[old], self._new.interface.types[new]
         if depth > _DEEPEST:
             return True
         match before, after:
@@ -150,13 +150,13 @@ class Sameness:
             case Array(), Array():
                 return before.count == after.count and self.same_target(before.element, after.element, depth + 1)
             case (Record(), Record()) | (Enum(), Enum()):
-                return self.same_name(inner, other)
+                return self.same_name(old, new)
             case Scalar(), Scalar():
                 return (before.kind, before.size) == (after.kind, after.size)
             case Signature(), Signature():
                 return self._same_signature(before, after, depth)
-            case (Unsupported(), Unsupported()) | (Foreign(), Foreign()):
-                return before.name == after.name
+            case (Unsupported() as one, Unsupported() as other) | (Foreign() as one, Foreign() as other):
+                return one.name == other.name
         return isinstance(before, Void) and isinstance(after, Void)
 
     def _same_signature(self, old: Signature, new: Signature, depth: int) -> bool:

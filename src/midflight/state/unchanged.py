@@ -60,7 +60,7 @@ class Unchanged:
         count = found.count or 0
         if not count or not size:
             return Part(same=True)
-        if is_buffer(self._types, found):
+        if is_buffer(self._names, found):
             return _copied(size, words=True)
         nodes = repeated(element.nodes, count, size // count, size // count)
         return Part(nodes, (), tuple(note.under("[]") for note in element.refusals), same=True)
@@ -82,11 +82,9 @@ class Unchanged:
         return Part(tuple(_filled(places, found.size)), (), tuple(refusals), same=True, trailing=tail)
 
 
-def is_buffer(types: object, found: Array) -> bool:
+def is_buffer(names: Names, found: Array) -> bool:
     """Tell whether an array is of plain bytes, which may hold anything, addresses too."""
-    element = types[found.element]  # type: ignore[index]
-    while hasattr(element, "target") and not isinstance(element, Pointer):
-        element = types[element.target]  # type: ignore[index]
+    element = names.interface.strip(found.element)
     bytes_ = isinstance(element, Scalar) and element.kind == "uint" and element.size == 1
     return bytes_ and (found.count or 0) >= POINTER_SIZE
 
@@ -115,7 +113,7 @@ def repeated(nodes: tuple[Node, ...], count: int, stride: int, to_stride: int) -
     if not nodes or not count:
         return ()
     only = nodes[0]
-    if len(nodes) == 1 and _is_copy(only) and only.size == stride == to_stride and only.kind == Kind.COPY:
+    if len(nodes) == 1 and isinstance(only, Op) and only.kind == Kind.COPY and only.size == stride == to_stride:
         return (Op(Kind.COPY, "[]", 0, 0, count * stride),)
     return (Loop(0, 0, count, stride, to_stride, tuple(node.moved(0, 0, "[]") for node in nodes)),)
 
