@@ -55,7 +55,7 @@ class Migration:
     ``plan_ops``, ``tables``, ``from_size`` and ``to_size`` make a `_core.Plan` (`plan`); ``paths`` are the texts of its
     path numbers, in which each ``[]`` stands for a loop's index.  ``identical``: same layout and meaning all the way
     down, also of what pointers point to, by name.  ``same_bytes``: a plain copy would do, pointers aside.
-    ``refusals``: why it can't be moved at all; then there is no plan.  ``fields``: (from, to, size) of the bytes that
+    ``obstacles``: why it can't be moved at all; then there is no plan.  ``fields``: (from, to, size) of the bytes that
     stay together, for pointers into it.  ``tail``: its flexible array, whose elements the caller moves.
     """
 
@@ -67,10 +67,19 @@ class Migration:
     identical: bool = False
     same_bytes: bool = False
     changes: tuple[str, ...] = ()
-    refusals: tuple[str, ...] = ()
+    obstacles: tuple[Note, ...] = ()
     fields: tuple[tuple[int, int, int], ...] = ()
     tail: Tail | None = None
     goals: tuple[tuple[int, str, tuple[tuple[str, int], ...]], ...] = ()
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why it can't be moved, a clause each."""
+        return tuple(str(note) for note in self.obstacles)
+
+    def refused(self, name: str) -> tuple[str, ...]:
+        """Return the same of something that is called ``name``, with the paths within it."""
+        return tuple(str(note.under(name)) for note in self.obstacles)
 
     def plan(self) -> _core.Plan:
         """Return the plan, ready to run."""
@@ -124,7 +133,7 @@ class Layouts:
         changes = tuple(str(note) for note in part.changes)
         sizes = (from_size or 0, to_size or 0)
         if refusals:
-            return Migration(*sizes, changes=changes, refusals=tuple(str(note) for note in refusals))
+            return Migration(*sizes, changes=changes, obstacles=tuple(refusals))
         writer = Writer()
         ops = writer.write(nodes)
         tail = part.trailing
