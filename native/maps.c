@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -68,4 +70,26 @@ mf_maps_hold(uintptr_t low, uintptr_t high, const char *name)
         return false;
     }
     return map_names(name);
+}
+
+bool
+mf_maps_writable(mf_maps_visit *visit, void *closure)
+{
+    FILE *file = fopen("/proc/self/maps", "re");
+    char *line = NULL;
+    size_t room = 0;
+    if (file == NULL) {
+        return false;
+    }
+    while (getline(&line, &room, file) > 0) {
+        unsigned long low, high;
+        char may_read, may_write;
+        if (sscanf(line, "%lx-%lx %c%c", &low, &high, &may_read, &may_write) == 4 && may_write == 'w') {
+            visit(closure, low, high);
+        }
+    }
+    bool whole = feof(file) != 0;
+    free(line);
+    fclose(file);
+    return whole;
 }

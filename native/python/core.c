@@ -4,6 +4,7 @@
 #include "../elf_file.h"
 
 PyObject *cell_switch(PyObject *module, PyObject *pairs);
+PyObject *trace_run(PyObject *module, PyObject *arguments, PyObject *keywords);
 
 static PyObject *
 check(PyObject *Py_UNUSED(module), PyObject *object)
@@ -64,6 +65,7 @@ static PyMethodDef functions[] = {
     {"check", check, METH_O, "Raise unless these bytes can be loaded safely; return whether they can be unloaded."},
     {"needs", needs, METH_O, "Return ([names of needed libraries], [search paths])."},
     {"switch", cell_switch, METH_O, "Make each table current in its cell, all at once."},
+    {"trace", (PyCFunction)(void (*)(void))trace_run, METH_VARARGS | METH_KEYWORDS, "Follow all pointers from some roots on."},
     {"after_fork", after_fork, METH_NOARGS, "Forget the calls and threads that a fork didn't take along."},
     {NULL, NULL, 0, NULL},
 };
@@ -74,7 +76,7 @@ execute(PyObject *module)
     int (*const steps[])(PyObject *) = {binding_ready,  table_ready,   cell_ready, function_ready,
                                         callback_ready, pointer_ready, image_ready,
                                         link_ready,     worker_ready,  shared_ready,
-                                        mapping_ready,  plan_ready};
+                                        mapping_ready,  plan_ready,    trace_ready};
     /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "midflight serves the main interpreter only");

@@ -130,6 +130,7 @@ int worker_ready(PyObject *module);
 int shared_ready(PyObject *module);
 int mapping_ready(PyObject *module);
 int plan_ready(PyObject *module);
+int trace_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
 

@@ -377,3 +377,94 @@ class Plan:
         Return the first loss: by element, then by op, then by iteration.  The target has been written in part then.
         What no op names keeps its bytes.  None as mapping: all pointers stay.  The two memories must not overlap.
         """
+
+Via: TypeAlias = tuple[tuple[int, int, int, tuple[int, ...]] | None, ...]
+"""How a pointer was reached from its root: one step for each pointer on the way, the last one is where it lies.
+
+A step: number of the shape that the pointer lies in, element (of the root, or of the array that was reached), number of
+the op's path, iteration of each loop around the op.  Of more than 32 steps the first and the last 16 are there, with
+None in between.
+"""
+
+@final
+class Shapes:
+    """Where the pointers of each type are, by number.  Immutable.
+
+    A shape is (ops, bytes, flags).  ``ops`` are those of a `Plan`, with ``to`` unused: pointer, words, loop and base.
+    A pointer's size is the number of the shape that it points to + 1, 0 where that is unknown.  Flags: 1 bad: objects
+    of this type must not be found outside of the roots; 2 stop: isn't looked into.
+    """
+
+    def __new__(cls, shapes: Sequence[tuple[ReadableBuffer, int, int]]) -> Shapes:
+        """Raises ValueError for ops that aren't well formed, or a pointer to a shape that there isn't."""
+
+def trace(
+    shapes: Shapes,
+    roots: Sequence[tuple[int, int, int, int] | tuple[int, int, int, int, bool]],
+    low: int,
+    high: int,
+    blocks: Sequence[tuple[int, int]] = (),
+    follow: bool = True,
+    limit: int = 1_000_000,
+) -> Trace:
+    """Look for all pointers in some roots, and follow them by type; give up the GIL.
+
+    A root: address to read, address that it counts as, number of its shape, elements, whether its pointers may be
+    rewritten where they lie (then both addresses are the same).  [low, high): the old image.  ``blocks``: (start, end)
+    of typed blocks.
+
+    Pointers to roots, blocks and the image aren't followed.  With ``follow`` pointers to other memory are: each object
+    once, of a malloc block as many elements as it has, at most ``limit`` objects; the kernel reads it, so that it need
+    not be there.  A pointer that is misaligned for its type isn't followed, nor one of unknown type.
+
+    Raises ValueError for a root without a shape; `MidflightError` where there is no memory, or where the system doesn't
+    let the process read itself.
+    """
+
+@final
+class Trace:
+    """What was found."""
+
+    limit_reached: bool
+    @property
+    def objects(self) -> int:
+        """How many objects outside of the roots were reached."""
+    @property
+    def image(self) -> list[tuple[int, int, Via]]:
+        """Values that point into the old image: (value, index of the root, via); each value once.
+
+        Words that need not be pointers are among them.
+        """
+    @property
+    def foreign(self) -> list[tuple[int, int, int, Via]]:
+        """(value, number of the shape or -1, index of the root, via).
+
+        With ``follow`` the objects of bad shapes; without, all pointers to memory that is neither image, block nor
+        root, each value once for each shape.
+        """
+    def patches(self, mapping: Mapping, /) -> Patches:
+        """Return what has to be rewritten: in roots that are in place, and in what was reached; give up the GIL.
+
+        Only pointers into the old image, blocks and roots are looked at.
+        """
+
+@final
+class Patches:
+    """Pointers that are rewritten where they lie."""
+
+    @property
+    def dangling(self) -> list[tuple[int, int, Via, str]]:
+        """Those that can't be: (value, index of the root, via, "dangling" or "read-only memory")."""
+    @property
+    def count(self) -> int:
+        """How many pointers change; the dangling ones don't count."""
+    def apply(self) -> None:
+        """Rewrite all of them but the dangling ones; give up the GIL.
+
+        Raises `MidflightError` if one has changed since, or can't be written; then nothing has changed.
+        """
+    def undo(self) -> None:
+        """Make every byte what it was before `apply`; without that, do nothing.
+
+        Raises `MidflightError` if the memory has gone.
+        """
