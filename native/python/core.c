@@ -5,6 +5,7 @@
 
 PyObject *cell_switch(PyObject *module, PyObject *pairs);
 PyObject *trace_run(PyObject *module, PyObject *arguments, PyObject *keywords);
+PyObject *run_guarded(PyObject *module, PyObject *arguments);
 
 static PyObject *
 check(PyObject *Py_UNUSED(module), PyObject *object)
@@ -66,6 +67,7 @@ static PyMethodDef functions[] = {
     {"needs", needs, METH_O, "Return ([names of needed libraries], [search paths])."},
     {"switch", cell_switch, METH_O, "Make each table current in its cell, all at once."},
     {"trace", (PyCFunction)(void (*)(void))trace_run, METH_VARARGS | METH_KEYWORDS, "Follow all pointers from some roots on."},
+    {"run_guarded", run_guarded, METH_VARARGS, "Run a hook; return its result, or (signal, address) of its crash."},
     {"after_fork", after_fork, METH_NOARGS, "Forget the calls and threads that a fork didn't take along."},
     {NULL, NULL, 0, NULL},
 };
@@ -76,7 +78,8 @@ execute(PyObject *module)
     int (*const steps[])(PyObject *) = {binding_ready,  table_ready,   cell_ready, function_ready,
                                         callback_ready, pointer_ready, image_ready,
                                         link_ready,     worker_ready,  shared_ready,
-                                        mapping_ready,  plan_ready,    trace_ready};
+                                        mapping_ready,  plan_ready,    trace_ready,
+                                        gate_ready};
     /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "midflight serves the main interpreter only");

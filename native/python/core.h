@@ -89,10 +89,13 @@ typedef struct Table {
     Py_ssize_t pins;
     Py_ssize_t pointers; /* Pointer objects that are alive */
     bool closed;         /* nothing may enter it again */
+    bool watched;        /* on_idle or gate is set: whoever leaves has somebody to tell */
     PyObject *on_idle;   /* called when the last holder leaves; NULL: nobody is waiting */
+    struct Gate *gate;   /* borrowed: what holds calls back; NULL: nothing does */
     PyObject *label;
     struct Table *previous, *next; /* all tables, for a fork's child */
-    Py_ssize_t count;
+    Py_ssize_t count;    /* of slots that calls see: none while there is a gate, which is how they come to it for free */
+    Py_ssize_t size;     /* of slots */
     Binding **bindings; /* by slot, owned; NULL: this version has no such function.  May grow: never keep the array */
 } Table;
 
@@ -110,13 +113,14 @@ typedef struct Cell {
 typedef struct Frame {
     Table *table;
     struct Frame *outer;
+    const Binding *binding; /* what is called, for people; NULL: a hook */
     PyObject *pending; /* an exception raised by a callback in this call: to be raised when it returns */
 } Frame;
 
 extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
 
 extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *CallbackType, *ImageType;
-extern PyTypeObject *WorkerType, *LinkType, *SharedType;
+extern PyTypeObject *WorkerType, *LinkType, *SharedType, *GateType;
 
 int binding_ready(PyObject *module);
 int table_ready(PyObject *module);
@@ -131,12 +135,13 @@ int shared_ready(PyObject *module);
 int mapping_ready(PyObject *module);
 int plan_ready(PyObject *module);
 int trace_ready(PyObject *module);
+int gate_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
 
 typedef struct Errors {
     PyObject *argument_type, *argument_range, *missing, *unsupported, *unloaded, *native_exception;
-    PyObject *bad_library, *wrong_machine, *load, *constructor, *base;
+    PyObject *bad_library, *wrong_machine, *load, *constructor, *swap_inside, *base;
 } Errors;
 
 extern Errors errors;
@@ -150,8 +155,12 @@ void raise_native(PyObject *type, PyObject *subject, const mf_exception_text *te
 
 /* ---- between the parts ------------------------------------------------------------------------------------------- */
 
-/* Calls table->on_idle if nothing holds the table any more.  Keeps the current exception. */
+/* A call has left a table that is watched: tells its gate, and calls table->on_idle if nothing holds the table any more.
+ * Keeps the current exception. */
 void table_left(Table *table);
+
+/* Whether this thread is inside a call of this version. */
+bool table_entered_here(const Table *table);
 
 static inline bool
 table_idle(const Table *table)
@@ -161,10 +170,11 @@ table_idle(const Table *table)
 
 /* Entering and leaving a version: everything that is done in between is counted as inside it. */
 static inline void
-enter(Frame *frame, Table *table)
+enter(Frame *frame, Table *table, const Binding *binding)
 {
     frame->table = table;
     frame->outer = innermost;
+    frame->binding = binding;
     frame->pending = NULL;
     innermost = frame;
     table->inside++;
@@ -175,7 +185,7 @@ leave(Frame *frame)
 {
     innermost = frame->outer;
     frame->table->inside--;
-    if (unlikely(frame->table->on_idle != NULL)) {
+    if (unlikely(frame->table->watched)) {
         table_left(frame->table);
     }
 }
@@ -183,8 +193,20 @@ leave(Frame *frame)
 /* Raises what a callback or a C++ function left behind; returns NULL. */
 PyObject *raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding);
 
-/* In a fork's child: only this thread's calls exist. */
+/* In a fork's child: only this thread's calls exist, and no gate is closed. */
 void table_after_fork(void);
+
+/* ---- the gate (gate.c) --------------------------------------------------------------------------------------------- */
+
+/* Waits until this thread may enter a table that has a gate, which may be gone then: read cell->current again.  Returns 1
+ * at once where it may enter already, 0 after having waited, -1 with an exception set. */
+int gate_pass(Table *table);
+
+/* Somebody has left a table of this gate. */
+void gate_left(struct Gate *gate);
+
+/* In a fork's child: nobody would ever open it. */
+void gate_forget(struct Gate *gate);
 
 /* `link`: of the worker in whose memory it points; NULL: in this process's. */
 PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype,

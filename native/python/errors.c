@@ -20,6 +20,7 @@ errors_ready(void)
         {&errors.wrong_machine, "WrongMachineError"},
         {&errors.load, "LoadError"},
         {&errors.constructor, "ConstructorError"},
+        {&errors.swap_inside, "SwapInsideError"},
         {&errors.base, "MidflightError"},
     };
     PyObject *module = PyImport_ImportModule("midflight._errors");

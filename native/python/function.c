@@ -157,7 +157,7 @@ call_simple(Table *table, const Binding *binding, PyObject *const *args)
     Frame frame;
     mf_registers registers;
     registers.stack_count = 0;
-    enter(&frame, table);
+    enter(&frame, table, binding);
     for (Py_ssize_t i = 0; i < binding->param_count; i++) {
         if (unlikely(place_number(&binding->params[i], args[i], binding->name, &registers) != 0)) {
             return give_up(&frame, &registers, binding);
@@ -215,7 +215,7 @@ call_general(Table *table, const Binding *binding, PyObject *const *args)
     Py_buffer held[binding->pointer_count + 1];
     Views views = {.view = held};
     Py_ssize_t placed = 0;
-    enter(&frame, table);
+    enter(&frame, table, binding);
     registers.stack = stack;
     registers.stack_count = binding->stack_count;
     while (placed < binding->param_count &&
@@ -239,7 +239,7 @@ call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_
     Frame frame;
     mf_registers registers;
     mf_through through = {.function = binding->address, .outer = mf_through_innermost};
-    enter(&frame, table);
+    enter(&frame, table, binding);
     mf_through_innermost = &through;
     PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, keywords);
     mf_through_innermost = through.outer;
@@ -364,8 +364,29 @@ call_integers(Table *table, const Binding *binding, PyObject *const *args, Py_ss
         registers.integers[i] = (uint64_t)integer;
     }
     Frame frame;
-    enter(&frame, table);
+    enter(&frame, table, binding);
     return run(&frame, binding, &registers, true);
+}
+
+/* The version has no such function, or a gate hides it: whoever doesn't have to wait there finds it all the same, and
+ * whoever has waited starts over with what is current then. */
+static __attribute__((noinline, cold)) PyObject *
+call_hidden(Function *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Table *table;
+    int passed = 0;
+    while ((table = self->cell->current) != NULL && table->gate != NULL && passed == 0) {
+        passed = gate_pass(table);
+    }
+    if (table == NULL || passed < 0) {
+        return table == NULL ? no_table(self) : NULL;
+    }
+    const Binding *binding = self->slot < table->size ? table->bindings[self->slot] : NULL;
+    if (binding == NULL) {
+        return no_binding(self, table);
+    }
+    return keywords != NULL && PyTuple_GET_SIZE(keywords) != 0 ? call_with_keywords(table, binding, args, count, keywords)
+                                                               : call_binding(table, binding, args, count);
 }
 
 static PyObject *
@@ -378,7 +399,7 @@ function_call(PyObject *object, PyObject *const *args, size_t flags, PyObject *k
     }
     const Binding *binding = self->slot < table->count ? table->bindings[self->slot] : NULL;
     if (unlikely(binding == NULL)) {
-        return no_binding(self, table);
+        return call_hidden(self, args, PyVectorcall_NARGS(flags), keywords);
     }
     Py_ssize_t count = PyVectorcall_NARGS(flags);
     if (unlikely(keywords != NULL && PyTuple_GET_SIZE(keywords) != 0)) {
@@ -450,7 +471,7 @@ static Binding *
 current_binding(Function *self)
 {
     Table *table = self->cell->current;
-    return table != NULL && self->slot < table->count ? table->bindings[self->slot] : NULL;
+    return table != NULL && self->slot < table->size ? table->bindings[self->slot] : NULL;
 }
 
 /* The attribute `name` of what describes the current version's function; None where there is none. */

@@ -6,6 +6,7 @@
  * - Once close() has returned True nothing can enter again: it answers True only for a table that nothing holds, and
  *   the caller has made sure that no cell offers it.
  * - on_idle is called at least once after the last holder has left, if it was set before that.
+ * - While a gate is closed calls see no slot, and so come to the gate; everybody else sees them all.
  */
 #include "core.h"
 
@@ -44,6 +45,9 @@ table_after_fork(void)
 {
     for (Table *table = all_tables; table != NULL; table = table->next) {
         table->inside = 0;
+        if (table->gate != NULL) {
+            gate_forget(table->gate);
+        }
     }
     for (Frame *frame = innermost; frame != NULL; frame = frame->outer) {
         frame->table->inside++;
@@ -53,6 +57,9 @@ table_after_fork(void)
 void
 table_left(Table *self)
 {
+    if (self->gate != NULL && self->inside == 0) {
+        gate_left(self->gate);
+    }
     if (self->on_idle == NULL || !table_idle(self)) {
         return;
     }
@@ -72,7 +79,7 @@ table_left(Table *self)
 static int
 grow(Table *self, Py_ssize_t count)
 {
-    if (count <= self->count) {
+    if (count <= self->size) {
         return 0;
     }
     Binding **bindings = PyMem_Realloc(self->bindings, (size_t)count * sizeof *bindings);
@@ -80,9 +87,10 @@ grow(Table *self, Py_ssize_t count)
         PyErr_NoMemory();
         return -1;
     }
-    memset(bindings + self->count, 0, (size_t)(count - self->count) * sizeof *bindings);
+    memset(bindings + self->size, 0, (size_t)(count - self->size) * sizeof *bindings);
     self->bindings = bindings;
-    self->count = count;
+    self->size = count;
+    self->count = self->gate == NULL ? count : 0;
     return 0;
 }
 
@@ -138,7 +146,7 @@ table_put(PyObject *object, PyObject *arguments)
         return NULL;
     }
     /* A binding that is there may be in the middle of a call: it stays for the table's life. */
-    if (slot < 0 || (slot < self->count && self->bindings[slot] != NULL)) {
+    if (slot < 0 || (slot < self->size && self->bindings[slot] != NULL)) {
         PyErr_SetString(PyExc_ValueError, "this slot is taken");
         return NULL;
     }
@@ -155,7 +163,7 @@ table_traverse(PyObject *object, visitproc visit, void *arg)
     Table *self = (Table *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->on_idle);
-    for (Py_ssize_t i = 0; i < self->count; i++) {
+    for (Py_ssize_t i = 0; i < self->size; i++) {
         Py_VISIT(self->bindings[i]);
     }
     return 0;
@@ -178,12 +186,33 @@ table_dealloc(PyObject *object)
     delist(self);
     table_clear(object);
     Py_CLEAR(self->label);
-    for (Py_ssize_t i = 0; i < self->count; i++) {
+    for (Py_ssize_t i = 0; i < self->size; i++) {
         Py_CLEAR(self->bindings[i]);
     }
     PyMem_Free(self->bindings);
     type->tp_free(object);
     Py_DECREF(type);
+}
+
+static void
+set_on_idle(Table *self, PyObject *callback)
+{
+    Py_XSETREF(self->on_idle, Py_XNewRef(callback));
+    self->watched = self->on_idle != NULL || self->gate != NULL;
+}
+
+static PyObject *
+table_get_on_idle(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *callback = ((Table *)object)->on_idle;
+    return Py_NewRef(callback != NULL ? callback : Py_None);
+}
+
+static int
+table_put_on_idle(PyObject *object, PyObject *callback, void *Py_UNUSED(closure))
+{
+    set_on_idle((Table *)object, callback != Py_None ? callback : NULL);
+    return 0;
 }
 
 static PyObject *
@@ -192,7 +221,7 @@ table_close(PyObject *object, PyObject *Py_UNUSED(unused))
     Table *self = (Table *)object;
     if (!self->closed && table_idle(self)) {
         self->closed = true;
-        Py_CLEAR(self->on_idle);
+        set_on_idle(self, NULL);
         Py_RETURN_TRUE;
     }
     return PyBool_FromLong(self->closed);
@@ -219,15 +248,21 @@ table_unpin(PyObject *object, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-static PyObject *
-table_entered_here(PyObject *object, PyObject *Py_UNUSED(unused))
+bool
+table_entered_here(const Table *self)
 {
-    for (Frame *frame = innermost; frame != NULL; frame = frame->outer) {
-        if (frame->table == (Table *)object) {
-            Py_RETURN_TRUE;
+    for (const Frame *frame = innermost; frame != NULL; frame = frame->outer) {
+        if (frame->table == self) {
+            return true;
         }
     }
-    Py_RETURN_FALSE;
+    return false;
+}
+
+static PyObject *
+table_is_entered_here(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(table_entered_here((Table *)object));
 }
 
 static PyMemberDef members[] = {
@@ -236,7 +271,11 @@ static PyMemberDef members[] = {
     {"pointers", T_PYSSIZET, offsetof(Table, pointers), READONLY, "Pointer objects that are alive."},
     {"closed", T_BOOL, offsetof(Table, closed), READONLY, "Whether nothing may enter it again."},
     {"label", T_OBJECT, offsetof(Table, label), READONLY, "Its name for people."},
-    {"on_idle", T_OBJECT, offsetof(Table, on_idle), 0, "Called without arguments when the last holder leaves."},
+    {NULL},
+};
+
+static PyGetSetDef getters[] = {
+    {"on_idle", table_get_on_idle, table_put_on_idle, "Called without arguments when the last holder leaves.", NULL},
     {NULL},
 };
 
@@ -245,7 +284,7 @@ static PyMethodDef methods[] = {
     {"put", table_put, METH_VARARGS, "Give an empty slot a binding."},
     {"pin", table_pin, METH_NOARGS, "Hold the version."},
     {"unpin", table_unpin, METH_NOARGS, "Let go of it."},
-    {"entered_here", table_entered_here, METH_NOARGS, "Return whether this thread is inside a call of this version."},
+    {"entered_here", table_is_entered_here, METH_NOARGS, "Return whether this thread is inside a call of this version."},
     {NULL},
 };
 
@@ -256,6 +295,7 @@ static PyType_Slot slots[] = {
     {Py_tp_clear, table_clear},
     {Py_tp_dealloc, table_dealloc},
     {Py_tp_members, members},
+    {Py_tp_getset, getters},
     {Py_tp_methods, methods},
     {0, NULL},
 };

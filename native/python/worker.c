@@ -449,7 +449,7 @@ call_worker(Table *table, const Binding *binding, PyObject *const *args)
     Frame frame;
     PyObject *result;
     bool again = true;
-    enter(&frame, table);
+    enter(&frame, table, binding);
     for (int left = ATTEMPTS; again; left--) {
         again = false;
         result = attempt(&frame, binding, args, left <= 1, &again);

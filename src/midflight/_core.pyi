@@ -52,6 +52,34 @@ def needs(data: ReadableBuffer, /) -> tuple[list[str], list[str]]:
 def switch(pairs: Sequence[tuple[Cell, Table]], /) -> None:
     """Make each table current in its cell, without giving up the GIL in between."""
 
+def run_guarded(table: Table, name: str, address: int, /) -> int | tuple[int, int]:
+    """Run a function without arguments as a hook of a version, without the GIL, and counted as inside it.
+
+    Return what it returned as a C int, or (signal, address) if it crashed.  Raises `NativeExceptionError` with ``name``
+    for a C++ exception, and what a callback of it raised.
+    """
+
+@final
+class Gate:
+    """Holds calls back while a version's state moves: all of ``tables`` together, from its making until `open`.
+
+    Threads that are inside already go on with calls from there; everybody else waits without the GIL, and then starts
+    over with what is current.  The thread that made it may not call: `SwapInsideError`.
+    """
+
+    inside: int
+    def __new__(cls, tables: Sequence[Table]) -> Gate:
+        """Close it.  Raises `SwapInsideError` from inside a call, ValueError for a table that has a gate already."""
+    def wait(self, timeout: float, /) -> bool:
+        """Wait until no call is under way, without the GIL; return whether that came in so many seconds.
+
+        Once it has, nobody gets in until it is opened.
+        """
+    def open(self) -> None:
+        """Let everybody go on.  May be done again."""
+    def callers(self) -> list[tuple[int, list[str]]]:
+        """Return who is inside: the thread's number and the functions, innermost first (a hook: the version)."""
+
 def after_fork() -> None:
     """In the child of a fork: forget the calls and threads that stayed behind."""
 

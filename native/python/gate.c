@@ -1,0 +1,312 @@
+/* Gate: holds calls back while a version's state moves.
+ *
+ * Guarantees, all under the GIL:
+ * - From its making until it is opened a gate hides the bindings of its tables, so that a call finds none, and comes here.
+ *   A call that doesn't meet a gate pays nothing for it.
+ * - A thread that is inside a table of the gate goes through, or it could never come out.  So does one that is inside a
+ *   table of another gate that isn't empty yet: two gates may not wait for each other's callers.
+ * - Everybody else waits, without the GIL; a signal handler may end that with an exception.  The thread that moves the
+ *   state itself gets an error: it would wait for itself.
+ * - Once wait() has returned True nobody but a hook is inside, until the gate is opened: nothing else changes the state.
+ * - In a fork's child every gate is open.
+ */
+#include "core.h"
+
+#include <pthread.h>
+#include <structmember.h>
+
+#include "../channel.h"
+
+PyTypeObject *GateType;
+
+typedef struct Gate {
+    PyObject_HEAD
+    PyObject *tables;      /* a tuple, owned; each of them refers back here until the gate opens */
+    unsigned long owner;   /* the thread that moves the state */
+    bool empty;            /* nobody was inside, and nobody has come in since */
+    _Atomic uint32_t open;
+    _Atomic uint32_t left; /* counts up whenever the last call leaves a table */
+} Gate;
+
+static Py_ssize_t
+table_count(const Gate *self)
+{
+    return PyTuple_GET_SIZE(self->tables);
+}
+
+static Table *
+table_at(const Gate *self, Py_ssize_t index)
+{
+    return (Table *)PyTuple_GET_ITEM(self->tables, index);
+}
+
+/* Calls under way.  What is counted outside of the GIL (calls through stable pointers) is to be added here. */
+static Py_ssize_t
+inside(const Gate *self)
+{
+    Py_ssize_t count = 0;
+    for (Py_ssize_t i = 0; i < table_count(self); i++) {
+        count += table_at(self, i)->inside;
+    }
+    return count;
+}
+
+/* ---- closing and opening ------------------------------------------------------------------------------------------- */
+
+static void
+set_gate(Table *table, Gate *gate)
+{
+    table->gate = gate;
+    table->count = gate == NULL ? table->size : 0;
+    table->watched = gate != NULL || table->on_idle != NULL;
+}
+
+static void
+open_gate(Gate *self)
+{
+    for (Py_ssize_t i = 0; i < table_count(self); i++) {
+        if (table_at(self, i)->gate == self) {
+            set_gate(table_at(self, i), NULL);
+        }
+    }
+    atomic_store(&self->open, 1);
+    mf_wake(&self->open);
+}
+
+void
+gate_forget(Gate *self)
+{
+    open_gate(self);
+}
+
+static int
+check_tables(PyObject *tables)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tables); i++) {
+        Table *table = (Table *)PyTuple_GET_ITEM(tables, i);
+        if (!Py_IS_TYPE((PyObject *)table, TableType)) {
+            PyErr_SetString(PyExc_TypeError, "a gate takes Tables");
+            return -1;
+        }
+        if (table->gate != NULL) {
+            PyErr_SetString(PyExc_ValueError, "a table has a closed gate already");
+            return -1;
+        }
+        if (table_entered_here(table)) {
+            raise_error(errors.swap_inside, NULL, "its state can't move from inside a call into it");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *
+gate_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"tables", NULL};
+    PyObject *given;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O", names, &given)) {
+        return NULL;
+    }
+    PyObject *tables = PySequence_Tuple(given);
+    if (tables == NULL || check_tables(tables) != 0) {
+        Py_XDECREF(tables);
+        return NULL;
+    }
+    Gate *self = (Gate *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        Py_DECREF(tables);
+        return NULL;
+    }
+    self->tables = tables;
+    self->owner = PyThread_get_thread_ident();
+    for (Py_ssize_t i = 0; i < table_count(self); i++) {
+        set_gate(table_at(self, i), self);
+    }
+    return (PyObject *)self;
+}
+
+static void
+gate_dealloc(PyObject *object)
+{
+    Gate *self = (Gate *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    open_gate(self);
+    Py_CLEAR(self->tables);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+gate_open(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    open_gate((Gate *)object);
+    Py_RETURN_NONE;
+}
+
+/* ---- callers ------------------------------------------------------------------------------------------------------- */
+
+static bool
+goes_through(const Gate *self)
+{
+    for (const Frame *frame = innermost; frame != NULL; frame = frame->outer) {
+        const Gate *own = frame->table->gate;
+        if (own != NULL && (own == self || (!self->empty && !own->empty))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int
+gate_pass(Table *table)
+{
+    Gate *self = table->gate;
+    if (goes_through(self)) {
+        return 1;
+    }
+    if (self->owner == PyThread_get_thread_ident()) {
+        raise_error(errors.swap_inside, table->label, "it was called by what moves its state, which this call would wait for");
+        return -1;
+    }
+    Py_INCREF(self);
+    int problem = 0;
+    while (problem == 0 && !atomic_load(&self->open)) {
+        Py_BEGIN_ALLOW_THREADS
+        mf_sleep(&self->open, 0, 0);
+        Py_END_ALLOW_THREADS
+        problem = PyErr_CheckSignals();
+    }
+    Py_DECREF(self);
+    return problem;
+}
+
+/* ---- whoever waits for them ---------------------------------------------------------------------------------------- */
+
+void
+gate_left(Gate *self)
+{
+    atomic_fetch_add(&self->left, 1);
+    mf_wake(&self->left);
+}
+
+static PyObject *
+gate_wait(PyObject *object, PyObject *timeout)
+{
+    Gate *self = (Gate *)object;
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    uint64_t deadline = mf_now() + (uint64_t)(seconds > 0 ? seconds * 1e9 : 0);
+    for (;;) {
+        uint32_t seen = atomic_load(&self->left);
+        if (inside(self) == 0) {
+            self->empty = true;
+            Py_RETURN_TRUE;
+        }
+        if (mf_now() >= deadline) {
+            Py_RETURN_FALSE;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        mf_sleep(&self->left, seen, deadline);
+        Py_END_ALLOW_THREADS
+        if (PyErr_CheckSignals() != 0) {
+            return NULL;
+        }
+    }
+}
+
+/* ---- who is inside ------------------------------------------------------------------------------------------------- */
+
+/* Where another thread keeps its `innermost`: thread-local variables of this model lie at the same distance from every
+ * thread's descriptor, which is what glibc's pthread_t points to, and Python's number of a thread is. */
+static Frame *
+innermost_of(unsigned long thread)
+{
+    intptr_t distance = (intptr_t)&innermost - (intptr_t)pthread_self();
+    return *(Frame **)(uintptr_t)((intptr_t)thread + distance);
+}
+
+/* Adds (thread, [names of functions, innermost first]) if it is inside. */
+static int
+add_calls(const Gate *self, PyObject *list, PyObject *thread)
+{
+    unsigned long number = PyLong_AsUnsignedLong(thread);
+    PyObject *names = PyErr_Occurred() ? NULL : PyList_New(0);
+    int problem = names == NULL ? -1 : 0;
+    for (const Frame *frame = problem == 0 ? innermost_of(number) : NULL; frame != NULL; frame = frame->outer) {
+        if (problem == 0 && frame->table->gate == self) {
+            problem = PyList_Append(names, frame->binding != NULL ? frame->binding->name : frame->table->label);
+        }
+    }
+    if (problem == 0 && PyList_GET_SIZE(names) != 0) {
+        PyObject *item = PyTuple_Pack(2, thread, names);
+        problem = item != NULL ? PyList_Append(list, item) : -1;
+        Py_XDECREF(item);
+    }
+    Py_XDECREF(names);
+    return problem;
+}
+
+/* A thread that is inside a call from Python has a Python frame, and so is alive: sys._current_frames() lists it, and nothing
+ * here gives up the GIL, under which frames come and go. */
+static PyObject *
+gate_callers(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    PyObject *function = PySys_GetObject("_current_frames"); /* borrowed */
+    PyObject *frames = function != NULL ? PyObject_CallNoArgs(function) : NULL;
+    PyObject *list = frames != NULL ? PyList_New(0) : NULL;
+    PyObject *thread, *value;
+    Py_ssize_t position = 0;
+    while (list != NULL && PyDict_Next(frames, &position, &thread, &value)) {
+        if (add_calls((Gate *)object, list, thread) != 0) {
+            Py_CLEAR(list);
+        }
+    }
+    Py_XDECREF(frames);
+    return list;
+}
+
+static PyObject *
+gate_inside(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSsize_t(inside((Gate *)object));
+}
+
+/* ---- the object ------------------------------------------------------------------------------------------------------ */
+
+static PyGetSetDef getters[] = {
+    {"inside", gate_inside, NULL, "Calls under way.", NULL},
+    {NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"wait", gate_wait, METH_O, "Wait until nobody is inside; return whether that came in so many seconds."},
+    {"open", gate_open, METH_NOARGS, "Let everybody go on."},
+    {"callers", gate_callers, METH_NOARGS, "Who is inside: (thread, [functions, innermost first]) for each thread."},
+    {NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Holds calls back while a version's state moves."},
+    {Py_tp_new, gate_new},
+    {Py_tp_dealloc, gate_dealloc},
+    {Py_tp_getset, getters},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "midflight._core.Gate",
+    .basicsize = sizeof(Gate),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+int
+gate_ready(PyObject *module)
+{
+    GateType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return GateType != NULL ? PyModule_AddType(module, GateType) : -1;
+}

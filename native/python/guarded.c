@@ -1,0 +1,65 @@
+/* A call of a hook: a function of a version without arguments, guarded against its crash.
+ *
+ * Guarantees:
+ * - It is counted as inside its version like any call, and may call back into it.
+ * - The GIL is given up for it.
+ */
+#include "core.h"
+
+#include "../guard.h"
+
+typedef struct Hook {
+    mf_registers registers;
+    uintptr_t address;
+    uint64_t result;
+} Hook;
+
+static void
+run_hook(void *data)
+{
+    Hook *self = data;
+    self->result = mf_call_integers(&self->registers, self->address);
+}
+
+static PyObject *
+result_of(const Hook *self, mf_guarded guarded, const mf_fault *fault)
+{
+    switch (guarded) {
+    case MF_NOT_RUN: return PyErr_NoMemory();
+    case MF_CRASHED: return Py_BuildValue("(iK)", fault->signal, (unsigned long long)fault->address);
+    case MF_RETURNED: break;
+    }
+    return PyLong_FromLong((int32_t)self->result);
+}
+
+PyObject *
+run_guarded(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    Table *table;
+    PyObject *name;
+    unsigned long long address;
+    if (!PyArg_ParseTuple(arguments, "O!UK", TableType, &table, &name, &address)) {
+        return NULL;
+    }
+    Hook hook = {.registers.exception = NULL, .address = (uintptr_t)address};
+    Frame frame;
+    mf_fault fault;
+    mf_guarded guarded;
+    PyObject *result = NULL;
+    enter(&frame, table, NULL);
+    Py_BEGIN_ALLOW_THREADS
+    guarded = mf_guard_run(run_hook, &hook, &fault);
+    Py_END_ALLOW_THREADS
+    if (guarded == MF_RETURNED && hook.registers.exception != NULL) {
+        mf_exception_text text;
+        mf_exception_take(&hook.registers, &text);
+        raise_native(errors.native_exception, name, &text);
+    } else if (frame.pending != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(frame.pending), frame.pending);
+    } else {
+        result = result_of(&hook, guarded, &fault);
+    }
+    Py_CLEAR(frame.pending);
+    leave(&frame);
+    return result;
+}
