@@ -55,6 +55,7 @@ from midflight._errors import (
     WrongMachineError,
 )
 from midflight._events import Loaded, Refused, Swapped, subscribe
+from midflight._hooks import Swapping, after_swap, before_swap
 from midflight._load import load, unload
 from midflight._offer import offer
 from midflight._pin import pin
@@ -114,6 +115,7 @@ __all__ = [
     "SwapError",
     "SwapInsideError",
     "Swapped",
+    "Swapping",
     "TargetError",
     "TokenError",
     "Transaction",
@@ -129,7 +131,9 @@ __all__ = [
     "WorkerCrashedError",
     "WorkerError",
     "WrongMachineError",
+    "after_swap",
     "aswap",
+    "before_swap",
     "call_timeout",
     "every",
     "function",

@@ -3,7 +3,7 @@
 Guarantees:
 - `Control.queue` serialises whatever changes which version is current; reading what is current needs no lock, because
   `current` is replaced in one store.
-- Nobody waits for calls, runs a user's function or emits events while holding it.
+- Whoever holds it waits for calls, and for hooks, only until a timeout; nobody emits events while holding it.
 - A control lives for as long as its module or any function of it does; when all are gone, its version is let go.
 """
 
@@ -20,12 +20,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core, _retire
+from midflight._carry import HOOK_TIMEOUT, Carrying
 from midflight._directory import private
 from midflight._errors import SwapError, UnloadedError
 from midflight._lane import Held, function_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midflight._hooks import Swapping
     from midflight._lane import Code, ExplicitFunction
+    from midflight._running import Running
     from midflight._services import Services
     from midflight._version import Version
     from midflight.artifact.interface import Interface
@@ -40,7 +45,9 @@ KEPT_VERSIONS = 32
 class Generation:
     """One version and all that belongs to it.  ``code`` is None once it is proven to be gone.
 
-    ``mutex`` lets one thread at a time retire it; ``retiring`` is for a destructor that comes back here.
+    ``mutex`` lets one thread at a time retire it; ``retiring`` is for a destructor that comes back here.  ``running``:
+    its hooks that were waited for in vain, maybe; ``unloading_wanted``: whether its hook midflight_unloading is still
+    to run; ``unloading``: that hook, once it runs; ``hook_timeout``: seconds that it may take.
     """
 
     version: Version
@@ -50,6 +57,10 @@ class Generation:
     mutex: threading.RLock = field(default_factory=threading.RLock)
     retiring: bool = False
     held: Held | None = None
+    running: list[Running] = field(default_factory=list)
+    unloading_wanted: bool = False
+    unloading: Running | None = None
+    hook_timeout: float = HOOK_TIMEOUT
 
     @property
     def table(self) -> _core.Table:
@@ -71,6 +82,8 @@ class Options:
     lazy: bool
     flags: tuple[str, ...]
     lanes: LaneOptions
+    carrying: Carrying = field(default_factory=Carrying)
+    hook_timeout: float = HOOK_TIMEOUT
 
     def holds_gil(self, function: str) -> bool:
         """Whether a function is called without giving up the GIL."""
@@ -95,6 +108,8 @@ class Control:
         self.functions: dict[str, _core.Function] = {}
         self._offered: list[str] = []  # the current version's functions, by name
         self._attributes: dict[str, object] = {}  # what the module gets for them
+        self.before: list[Callable[[Swapping], object]] = []
+        self.after: list[Callable[[Swapping], object]] = []
         self.current: Generation | None = None
         self.past: deque[tuple[Artifact, Source]] = deque(maxlen=KEPT_VERSIONS)
         self.generations: deque[Generation] = deque()

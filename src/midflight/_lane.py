@@ -148,6 +148,35 @@ def pause_of(code: Code) -> float:
     return seconds
 
 
+def hooks_of(code: Code) -> Mapping[str, Callable[[], int]]:
+    """Return the hooks that the library has, by name (its ``hooks``).
+
+    Each returns 0 if all is well.  Raises `HookError` ("crashed …"), or what the library or a callback of it raised.
+    """
+    found: Mapping[str, Callable[[], int]] = getattr(code, "hooks", {})
+    return found
+
+
+def ends_hooks(code: Code) -> bool:
+    """Whether retiring the code also ends hooks that hang (its ``ends_hooks``), because it ends their process."""
+    ends: bool = getattr(code, "ends_hooks", False)
+    return ends
+
+
+def threads_of(code: Code) -> str:
+    """Say which threads the library has started that are alive (its ``threads()``); "" if there are none."""
+    ask = getattr(code, "threads", None)
+    said: str = ask() if ask is not None else ""
+    return said
+
+
+def set_yield(code: Code, *, wanted: bool) -> None:
+    """Let calls under way know whether they are waited for (its ``set_yield``): see midflight_should_yield()."""
+    told = getattr(code, "set_yield", None)
+    if told is not None:
+        told(wanted)
+
+
 def tell_switched(code: Code) -> None:
     """Tell code that its version is the current one now (its ``switched``, which can't fail)."""
     switched = getattr(code, "switched", None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from midflight import _retire, _transaction, build, lanes
 from midflight._access import Missing
+from midflight._carry import HOOK_TIMEOUT, Carrying, check_carry, check_on_dangling, check_seconds
 from midflight._control import Control, Options, control_of
 from midflight._errors import SwapInsideError, UnsupportedPlatformError
 from midflight._events import Loaded, emit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Sequence
 
+    from midflight._carry import Carry, OnDangling
     from midflight._version import Version
     from midflight.lanes.remote.lane import RemoteSource
 
@@ -43,6 +45,9 @@ def load(
     token: str | bytes | None = None,
     save_every: float | None = None,
     save_calls: int | None = None,
+    carry: Carry = "auto",
+    on_dangling: OnDangling = "refuse",
+    hook_timeout: float = HOOK_TIMEOUT,
     provides: Any = None,
 ) -> types.ModuleType:
     """Build a library if need be, load it, and return it as a module whose functions can be swapped.
@@ -67,6 +72,12 @@ def load(
         token: the secret that the other side of a socket asks for.
         save_every: seconds after which a Go package's state is saved again and again, for a worker that crashes.
         save_calls: the number of calls after which it is saved.
+        carry: which data later swaps bring to the new version: "auto" (every variable that the program has changed),
+            "require" (the same, and a swap that would drop one is refused), "fresh" (none), or the names of variables.
+        on_dangling: what to do about a pointer in them that has nothing to point to in the new version: "refuse" the
+            swap, or "keep" the old version loaded.
+        hook_timeout: seconds that a hook may take: midflight_loaded and its like in the library,
+            `midflight.before_swap` and `midflight.after_swap` in the program.
         provides: functions that the library calls and doesn't have: a dictionary of them by name, a module that
             midflight loaded, or a list of these.
 
@@ -82,6 +93,8 @@ def load(
         hold_gil=hold_gil if isinstance(hold_gil, bool) else frozenset(hold_gil),
         lazy=lazy,
         flags=tuple(flags),
+        carrying=Carrying(check_carry(carry), check_on_dangling(on_dangling)),
+        hook_timeout=check_seconds("hook_timeout", hook_timeout),
         lanes=LaneOptions(lane, workers, limits or Limits(), sandbox, timeout, token, save_every, save_calls),
     )
     lanes.check(options.lanes)
@@ -141,6 +154,6 @@ def unload(module: types.ModuleType, *, timeout: float | None = 0.0) -> Version:
         control.current = None
         control.cell.end("the module has been unloaded")
     if timeout != 0.0:
-        _transaction.wait_idle(current, timeout)
+        _retire.wait_idle(current, timeout)
     _retire.let_go(current)
     return current.version

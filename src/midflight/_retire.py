@@ -7,6 +7,8 @@ Guarantees:
   background thread, never by a caller.
 - Code that can't be unloaded yet (threads of its own, thread_local destructors) is tried again in the background, and
   whenever somebody looks.  The background thread sleeps while there is nothing to try.
+- A version's hook midflight_unloading runs once, in a thread of its own, when nothing calls the version any more.  The
+  swap waits for it, for so long as hooks may take; the background thread doesn't, and is told when it has ended.
 - Any function here may be called from any thread.
 """
 
@@ -19,10 +21,13 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from midflight._lane import objects_of
+from midflight._errors import MidflightError
+from midflight._lane import Held, ends_hooks, hooks_of, objects_of
+from midflight._running import Running
 
 if TYPE_CHECKING:
     from midflight._control import Generation
+    from midflight._lane import Code
 
 _log = logging.getLogger("midflight")
 
@@ -36,7 +41,7 @@ def let_go(generation: Generation) -> None:
         return
     generation.version.status = "draining"
     code.table.on_idle = lambda: _reaper.idle(generation)
-    if not retire_if_idle(generation):
+    if not retire_if_idle(generation, patience=generation.hook_timeout):
         generation.version.held_by = holders(generation)
         _reaper.start()
 
@@ -51,8 +56,11 @@ def let_go_later(generation: Generation) -> None:
         _reaper.start()
 
 
-def retire_if_idle(generation: Generation) -> bool:
-    """Try to retire; return whether the version is no longer draining."""
+def retire_if_idle(generation: Generation, *, patience: float = 0.0) -> bool:
+    """Try to retire; return whether the version is no longer draining.
+
+    ``patience``: seconds to wait for its hook midflight_unloading, if it is to run now.
+    """
     with generation.mutex:
         code = generation.code
         if code is None:
@@ -61,7 +69,7 @@ def retire_if_idle(generation: Generation) -> bool:
             return False
         generation.retiring = True
         try:
-            generation.held = code.retire()
+            generation.held = _unloading_hook(generation, code, patience) or code.retire()
         finally:
             generation.retiring = False
         if generation.held is None:
@@ -77,6 +85,43 @@ def retire_if_idle(generation: Generation) -> bool:
     return True
 
 
+def _unloading_hook(generation: Generation, code: Code, patience: float) -> Held | None:
+    """Run the version's last hook, if that is still to be done; return why the version can't be unloaded, if so."""
+    hook = hooks_of(code).get("midflight_unloading")
+    if hook is None or not generation.unloading_wanted:
+        return None
+    if generation.unloading is None:
+        generation.unloading = Running("midflight_unloading", hook, then=lambda: _reaper.idle(generation))
+        patience = patience or (generation.hook_timeout if ends_hooks(code) else 0.0)
+    if not generation.unloading.wait(patience):
+        if ends_hooks(code):
+            _log.error("%s: midflight_unloading is ended with its process", _name(generation))
+            return None
+        return Held("its hook midflight_unloading, which hasn't returned", passing=True)
+    generation.unloading_wanted = False
+    return _judge_unloading(generation, code)
+
+
+def _judge_unloading(generation: Generation, code: Code) -> Held | None:
+    assert generation.unloading is not None  # noqa: S101 - it has just run
+    try:
+        answer = generation.unloading.result()
+        did = f"which returned {answer}" if answer else ""
+    except MidflightError as error:
+        did = f"which failed: {error.what}"
+    except Exception as error:  # noqa: BLE001 - whatever a callback of it raised
+        did = f"which raised {type(error).__name__}: {error}"
+    if not did:
+        return None
+    _log.error("%s: its hook midflight_unloading, %s", _name(generation), did)
+    # What it was to end may still be at work: with the process it ends all the same.
+    return None if ends_hooks(code) else Held(f"its hook midflight_unloading, {did}", passing=False)
+
+
+def _name(generation: Generation) -> str:
+    return f"version {generation.version.number} of {generation.version.source}"
+
+
 def refresh(generation: Generation) -> None:
     """Bring a version's status and what it is held by up to date."""
     if generation.version.status == "draining":
@@ -87,14 +132,34 @@ def refresh(generation: Generation) -> None:
 
 
 def holders(generation: Generation) -> tuple[str, ...]:
-    """Say what holds a version: calls, pins, pointers, live objects."""
+    """Say what holds a version: calls, pins, pointers, live objects, hooks that haven't returned."""
     code = generation.code
     if code is None:
         return ()
     objects = objects_of(code)
     pins = max(0, code.table.pins - objects)  # a live object holds a pin
-    counts = ((code.table.inside, "call"), (pins, "pin"), (code.table.pointers, "pointer"), (objects, "object"))
-    return tuple(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)
+    hooks = [] if ends_hooks(code) else [one.name for one in generation.running if not one.finished]
+    calls = max(0, code.table.inside - len(hooks))
+    counts = ((calls, "call"), (pins, "pin"), (code.table.pointers, "pointer"), (objects, "object"))
+    said = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return (*said, *(f"its hook {name}, which hasn't returned" for name in hooks))
+
+
+def wait_idle(generation: Generation, timeout: float | None) -> bool:
+    """Wait until nothing holds a version that isn't offered any more; return whether that came in time."""
+    code = generation.code
+    if code is None:
+        return True
+    # A queue that may be put to from anywhere: the last holder may leave in the middle of a garbage collection.
+    left: queue.SimpleQueue[None] = queue.SimpleQueue()
+    code.table.on_idle = lambda: left.put(None)
+    if not holders(generation):
+        return True
+    try:
+        left.get(timeout=timeout)
+    except queue.Empty:
+        return False
+    return True
 
 
 def settle() -> None:

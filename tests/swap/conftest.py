@@ -104,8 +104,8 @@ def unloading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Version], threading.
     waiting: list[tuple[Version, threading.Event]] = []
     retire = _retire.retire_if_idle
 
-    def watched(generation) -> bool:
-        done = retire(generation)
+    def watched(generation, **options) -> bool:
+        done = retire(generation, **options)
         for version, event in waiting:
             if version.status == "unloaded":
                 event.set()

@@ -113,10 +113,11 @@ class RemoteSource:
     def take_over(self, control: Control) -> None:
         """Make what the other side offers current in the module."""
         from midflight import _transaction  # noqa: PLC0415 - it imports the lanes
+        from midflight._stages import Request  # noqa: PLC0415
 
         self._following.now = True
         try:
-            _transaction.run([_transaction.Request(control, self, "any")])
+            _transaction.run([Request(control, self, "any")])
         finally:
             self._following.now = False
 

@@ -1,0 +1,221 @@
+"""The stages of a swap, for one module each; `midflight._transaction` knows their order.
+
+Guarantees:
+- A stage that raises has undone what it did; what a stage that succeeded did is undone by what it put on ``undo``.
+- Its error names the stage and what goes on running.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from midflight import _core, _hooks, _move, _prepare, _retire
+from midflight._carry import Carrying
+from midflight._errors import IncompatibleError, SwapError
+from midflight._lane import pause_of, tell_switched, threads_of
+from midflight._prepare import stage
+from midflight._version import Report
+from midflight.artifact import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import ExitStack
+
+    from midflight._control import Control, Generation
+    from midflight._move import Move
+    from midflight._prepare import Inspected
+    from midflight.build import Artifact, Source
+
+
+@dataclass(slots=True)
+class Request:
+    """One module's part of a transaction.
+
+    ``back``: to the artifact before, instead of what the source gives; ``to``: to this artifact and source.
+    """
+
+    control: Control
+    source: Source
+    compat: str
+    drain: float = 0.0
+    back: bool = False
+    carrying: Carrying = field(default_factory=Carrying)
+    to: tuple[Artifact, Source] | None = None
+
+    def moves(self, old: Generation) -> bool:
+        """Whether callers have to be held back while ``old`` is replaced."""
+        return self.carrying.carry != "fresh" and _move.has_state(old)
+
+
+@dataclass(slots=True)
+class Step:
+    """A request on its way.  ``source_before``: the module's source until the switch."""
+
+    request: Request
+    old: Generation
+    source_before: Source
+    stages: dict[str, float] = field(default_factory=dict)
+    artifact: Artifact | None = None
+    data: bytes = b""
+    inspected: Inspected | None = None
+    changes: tuple[str, ...] = ()
+    new: Generation | None = None
+    move: Move | None = None
+    warnings: tuple[str, ...] = ()
+    report: Report | None = None
+
+    @property
+    def control(self) -> Control:
+        """The module's record."""
+        return self.request.control
+
+    @property
+    def current_already(self) -> bool:
+        """Whether the bytes are those of the current version."""
+        return self.artifact is not None and self.artifact.sha256 == self.old.artifact.sha256
+
+    @property
+    def going_on(self) -> str:
+        """What the failure of a stage leaves unchanged."""
+        return f"version {self.old.version.number} of {self.control.name} goes on running"
+
+
+# ---- before the switch ----------------------------------------------------------------------------------------------
+
+
+def resolve(step: Step, _undo: ExitStack) -> None:
+    """Find or build the artifact."""
+    request, past = step.request, step.control.past
+    with stage("resolve", step.stages, step.going_on):
+        if request.to is not None:
+            step.artifact, request.source = request.to
+        elif request.back:
+            if not past:
+                raise SwapError("there is no version before this one to go back to", subject=step.control.name)
+            step.artifact, request.source = past[-1]
+        else:
+            step.artifact = request.source.resolve()
+        if not step.current_already:
+            step.data = step.artifact.read()
+
+
+def inspect(step: Step, _undo: ExitStack) -> None:
+    """Judge the artifact, and what it changes."""
+    control, artifact = step.control, step.artifact
+    assert artifact is not None  # noqa: S101 - resolve has run
+    with stage("inspect", step.stages, step.going_on):
+        step.inspected = _prepare.inspect(control, step.request.source, artifact, step.data)
+        changes = compare.compare(step.old.interface, step.inspected.interface)
+        step.changes = tuple(str(change) for change in changes)
+        breaking = [str(change) for change in changes if not change.compatible]
+        if breaking and step.request.compat == "strict":
+            what = f"the new version doesn't offer what version {step.old.version.number} does: {'; '.join(breaking)}"
+            todo = "keep what callers use, or allow the change with compat='any'"
+            raise IncompatibleError(what, changes=breaking, subject=control.name, todo=todo)
+
+
+def load(step: Step, undo: ExitStack) -> None:
+    """Load the artifact as a new version."""
+    control, artifact, inspected = step.control, step.artifact, step.inspected
+    assert artifact is not None  # noqa: S101 - resolve has run
+    assert inspected is not None  # noqa: S101 - inspect has run
+    with stage("load", step.stages, step.going_on):
+        step.new = _prepare.prepare(control, step.request.source, artifact, step.data, inspected, step.old)
+        step.data = b""
+    undo.callback(_prepare.discard, control, step.new)
+
+
+def tell_before(step: Step, busy: frozenset[Control]) -> None:
+    """Run the program's hooks, unless nothing is swapped."""
+    if step.new is not None and step.control.before:
+        with stage("before", step.stages, step.going_on):
+            told = _hooks.Swapping(step.control.module, step.old.version, step.new.version)
+            _hooks.run_all(step.control.before, told, step.control, busy)
+
+
+def move(step: Step, undo: ExitStack) -> None:
+    """Bring the data over.  Precondition: the gate is closed, and nobody is inside."""
+    assert step.new is not None  # noqa: S101 - load has run
+    old, control = step.old, step.control
+    with stage("move", step.stages, step.going_on):
+        _hooks.run(old, _hooks.SAVE, control)
+        step.move = _move.begin_move(old, step.new, step.request.carrying)
+        undo.callback(step.move.undo)
+        _hooks.run(step.new, _hooks.RESTORE, control)
+    threads = threads_of(old.code) if old.code is not None else None
+    if threads:
+        step.warnings += (f"{threads} was alive while the data of version {old.version.number} moved",)
+
+
+# ---- the switch and what follows ------------------------------------------------------------------------------------
+
+
+def switch(steps: Sequence[Step], undo: ExitStack) -> None:
+    """Make the new versions current: one call of the core; then only bookkeeping that can't fail."""
+    changing = [(step, step.new) for step in steps if step.new is not None]
+    start = time.perf_counter()
+    pairs = [(step.control.cell, new.table) for step, new in changing]
+    undo.pop_all()
+    _core.switch(pairs)
+    for step, new in changing:
+        if new.code is not None:
+            tell_switched(new.code)
+        if step.move is not None:
+            step.move.commit()
+        control = step.control
+        control.current = new
+        control.generations.append(new)
+        if step.request.back:
+            control.past.pop()
+        else:
+            control.past.append((step.old.artifact, control.source))
+        control.source = step.request.source
+        control.publish()
+        step.stages["switch"] = time.perf_counter() - start
+
+
+def report(step: Step, gate_seconds: float) -> Report:
+    """Say what has been done.  Later stages go on adding their seconds."""
+    if step.new is None:
+        return Report(step.control.name, step.old.version, step.old.version, changed=False, stages=step.stages)
+    code, moved = step.new.code, step.move
+    warnings = (step.artifact.warnings if step.artifact else ()) + (code.warnings if code else ()) + step.warnings
+    return Report(
+        step.control.name,
+        step.old.version,
+        step.new.version,
+        stages=step.stages,
+        pause=gate_seconds if moved is not None else pause_of(code) if code else 0.0,
+        changes=step.changes,
+        warnings=warnings + (moved.warnings if moved is not None else ()),
+        state=moved.rows if moved is not None else (),
+    )
+
+
+def tell_after(step: Step, busy: frozenset[Control]) -> None:
+    """Run the program's hooks, unless nothing was swapped."""
+    if step.new is not None and step.control.after:
+        with stage("after", step.stages, ""):
+            told = _hooks.Swapping(step.control.module, step.old.version, step.new.version, step.report)
+            _hooks.run_all(step.control.after, told, step.control, busy)
+
+
+def way_back(step: Step) -> Request:
+    """Return the request that undoes a switch."""
+    before = (step.old.artifact, step.source_before)
+    request = step.request
+    return Request(step.control, step.source_before, "any", back=not request.back, carrying=request.carrying, to=before)
+
+
+def finish(step: Step) -> None:
+    """Let the old version go."""
+    if step.new is None:
+        return
+    with stage("drain", step.stages, ""):
+        if step.request.drain > 0:
+            _retire.wait_idle(step.old, step.request.drain)
+    with stage("retire", step.stages, ""):
+        _retire.let_go(step.old)
+    step.control.forget_old()
