@@ -18,7 +18,7 @@ _here = threading.local()
 class Running:
     """A call in a thread of its own.
 
-    ``for_whom``: the modules that are being swapped, which `runs_for` finds in that thread; ``then``: called at its end.
+    ``for_whom``: modules that are being swapped, which `runs_for` finds in that thread; ``then``: called at its end.
     """
 
     def __init__(
