@@ -53,13 +53,14 @@ class Stretch(NamedTuple):
 
 
 class Data(Protocol):
-    """A version's variables, for moving them.  ``here``: whether its memory is this process's own.
+    """A version's variables, for moving them.  ``here``: whether its memory is this process's own; else ``process``'s.
 
     ``base``, ``low``, ``high``: where its image is, in its own process.  Variables are named by link-time addresses.
     Precondition of all: no call runs in the version.  All raise `WorkerCrashedError` if its process has died since.
     """
 
     here: bool
+    process: int
     base: int
     low: int
     high: int

@@ -22,7 +22,7 @@ from midflight import _core
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar
 from midflight.artifact.layout import POINTER_SIZE, size_of
 from midflight.state import numbers
-from midflight.state.ops import MOST_LOOPS, Kind, Op, Writer, depth, ordered, weight
+from midflight.state.ops import MOST_LOOPS, Custom, Kind, Op, Start, Writer, customs, depth, ordered, weight
 from midflight.state.parts import Note, Part, refused
 from midflight.state.records import Records
 from midflight.state.renames import NONE
@@ -31,6 +31,8 @@ from midflight.state.types import Names, Sameness
 from midflight.state.unchanged import Unchanged, is_buffer, repeated
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from midflight.artifact.interface import Interface, TypeId
     from midflight.state.ops import Node
     from midflight.state.renames import Renames
@@ -56,7 +58,8 @@ class Migration:
     path numbers, in which each ``[]`` stands for a loop's index.  ``identical``: same layout and meaning all the way
     down, also of what pointers point to, by name.  ``same_bytes``: a plain copy would do, pointers aside.
     ``obstacles``: why it can't be moved at all; then there is no plan.  ``fields``: (from, to, size) of the bytes that
-    stay together, for pointers into it.  ``tail``: its flexible array, whose elements the caller moves.
+    stay together, for pointers into it.  ``tail``: its flexible array, whose elements the caller moves.  ``customs``:
+    the structs in it that the caller has migrated by functions of the user's, when the plan has run.
     """
 
     from_size: int
@@ -70,6 +73,7 @@ class Migration:
     obstacles: tuple[Note, ...] = ()
     fields: tuple[tuple[int, int, int], ...] = ()
     tail: Tail | None = None
+    customs: tuple[Custom, ...] = ()
     goals: tuple[tuple[int, str, tuple[tuple[str, int], ...]], ...] = ()
 
     @property
@@ -101,7 +105,11 @@ class Migration:
 class Layouts:
     """What becomes of the types of an old interface in a new one; remembers what it has worked out."""
 
-    def __init__(self, old: Interface, new: Interface, renames: Renames = NONE) -> None:
+    def __init__(
+        self, old: Interface, new: Interface, renames: Renames = NONE, migrated: Collection[str] = frozenset()
+    ) -> None:
+        """``migrated``: old structs, by their names without a keyword, that functions of the user's migrate."""
+        self._migrated = migrated
         self.old = Names(old)
         self.new = Names(new)
         self.renames = renames
@@ -146,6 +154,7 @@ class Layouts:
             same_bytes=part.same and from_size == to_size,
             changes=changes,
             fields=runs(nodes),
+            customs=tuple(customs(nodes)),
             tail=Tail(tail.start, tail.to, self.migration(tail.old, tail.new)) if tail is not None else None,
             goals=tuple((path, op.goal, op.names) for path, op in writer.goals.items()),
         )
@@ -164,6 +173,9 @@ class Layouts:
         if self.sameness.identical(old, new):
             return self._unchanged.part(old)
         before, after = self.old.interface.strip(old), self.new.interface.strip(new)
+        name = self.old.name(old)
+        if isinstance(before, Record) and isinstance(after, Record) and name in self._migrated:
+            return Part((Start(0, 0), Custom(0, 0, name)), (Note("", f": by the program's migration of {name}"),))
         spelled = self.old.spell(old, self.new.interface.spell(new)), self.new.spell(new, self.old.interface.spell(old))
         became = f"{spelled[0]} is {spelled[1]} now"
         if self.old.lock(old) or self.new.lock(new):

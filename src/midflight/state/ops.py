@@ -91,7 +91,31 @@ class Start:
         return Start(self.start + start, self.to + to)
 
 
-Node: TypeAlias = Op | Loop | Start
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """Not a step of the core's: a struct that the user's own function migrates.  ``name``: what the plans call it."""
+
+    start: int
+    to: int
+    name: str
+
+    def moved(self, start: int, to: int, path: str) -> Custom:  # noqa: ARG002 - as its siblings
+        """Return the same for a member at these offsets."""
+        return replace(self, start=self.start + start, to=self.to + to)
+
+
+Node: TypeAlias = Op | Loop | Start | Custom
+
+
+def customs(nodes: Iterable[Node], start: int = 0, to: int = 0) -> Iterator[Custom]:
+    """Return each place of a struct that the user migrates, in one element."""
+    for node in nodes:
+        if isinstance(node, Custom):
+            yield node.moved(start, to, "")
+        elif isinstance(node, Loop):
+            for index in range(node.count):
+                offsets = start + node.start + index * node.stride, to + node.to + index * node.to_stride
+                yield from customs(node.body, *offsets)
 
 
 def joined(path: str, rest: str) -> str:
@@ -156,6 +180,8 @@ class Writer:
                 yield self._op(node)
             elif isinstance(node, Loop):
                 body = list(self._records(node.body))
+                if not body:
+                    continue
                 if node.start or node.to:
                     yield _RECORD.pack(Kind.BASE, 0, 0, 0, node.start, node.to, 0)
                 size = node.count | len(body) << _BODY_SHIFT

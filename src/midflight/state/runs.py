@@ -56,7 +56,7 @@ def _walk(nodes: Sequence[Node], start: int, to: int) -> Iterator[Run | Start]:
                 yield from _walk(
                     node.body, start + node.start + index * node.stride, to + node.to + index * node.to_stride
                 )
-        else:
+        elif isinstance(node, Op):
             size = _kept(node)
             if size:
                 yield start + node.start, to + node.to, size

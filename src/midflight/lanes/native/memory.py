@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ class OwnData:
 
     def __init__(self, image: Image) -> None:
         self._image = image
+        self.process = os.getpid()
         self.base, self.low, self.high = image.base, image.low, image.high
 
     def changed(self, places: Sequence[tuple[int, int]]) -> list[bool]:

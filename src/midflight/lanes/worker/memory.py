@@ -53,6 +53,7 @@ class WorkerData:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._link = process.link
+        self.process = self._link.pid
         self.base, self.low, self.high = self._link.image
 
     def changed(self, places: Sequence[tuple[int, int]]) -> list[bool]:
