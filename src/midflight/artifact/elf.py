@@ -57,6 +57,7 @@ class Section(NamedTuple):
     offset: int
     size: int
     link: int
+    address: int
 
 
 class Segment(NamedTuple):
@@ -251,10 +252,10 @@ def _read_sections(data: bytes, header: tuple[int, ...]) -> dict[str, Section]:
     start, length = table[names_index][4], table[names_index][5]
     names = data[start : start + length]
     found: dict[str, Section] = {}
-    for name_at, kind, flags, _, at, length, link, _, _, _ in table:
+    for name_at, kind, flags, address, at, length, link, _, _, _ in table:
         name = _text(names, name_at)
         if kind and name not in found:
-            found[name] = Section(name, kind, flags, at, length, link)
+            found[name] = Section(name, kind, flags, at, length, link, address)
     return found
 
 
