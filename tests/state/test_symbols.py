@@ -1,5 +1,4 @@
-"""Would catch a pointer that leads to another function, variable or text after the move, and one that is given up
-without need."""
+"""Would catch a pointer that leads to another function, variable or text after the move, or one given up too soon."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from midflight.state.symbols import Symbols, Translation
 
 OLD = """
 struct item {short n; int price;};
-int speed = 3; static int table[4] = {1, 2, 3, 4}; static struct item items[3]; long wide[2]; int last;
+char lone[3]; int speed = 3; static int table[4] = {1, 2, 3, 4}; static struct item items[3]; long wide[2]; int last;
 static int tick(int x) { static int count; return count += x; }
 int tock(int x) { return x * 3; }
 int gone(int x) { return x * 5; }
@@ -27,8 +26,9 @@ int sum(int i) { return speed + table[i]++ + items[i].n++ + wide[i] + last; }
 """
 NEW = """
 int before(int x) { return x - 1; }
-struct item {int price; short n; char more[30];};
-char pad[100]; int last; long wide[2]; static struct item items[5]; static int table[6] = {1, 2, 3, 4}; int speed = 3;
+struct item {int price; short n; char more[34];};
+char pad[100], lone[3]; int last; long wide[2]; static struct item items[5];
+static int table[6] = {1, 2, 3, 4}; int speed = 3;
 int tock(int x) { return x * 4; }
 static int tick(int x) { static int count; return count += x * 2; }
 int (*handlers[])(int) = {before, tick, tock};
@@ -83,7 +83,7 @@ def test_functions(sides):
 def test_variables(sides):
     assert sides.variable("speed") == ("speed", 0)
     assert sides.variable("table", 8) == ("table", 8)
-    assert sides.variable("wide", 16) == ("wide", 16)  # one past its end
+    assert sides.variable("lone", 3) == ("lone", 3)  # one past its end, where nothing else begins
     assert sides.variable("items", 8 + 4) == ("items", 40)
     assert sides.variable("items", 8) == ("items", 40)  # the second item, not its first field
 
@@ -109,7 +109,9 @@ def test_what_lies_there_has_a_name(sides):
 
 
 def test_vtables(compile_library):
-    text = "struct a {{ virtual int f(); {} int x; }}; int a::f() {{ return {}; }} a one; int use() {{ return one.f(); }}"
+    text = (
+        "struct a {{ virtual int f(); {} int x; }}; int a::f() {{ return {}; }} a one; int use() {{ return one.f(); }}"
+    )
     old = compile_library(text.format("", 1), compiler="g++")
     new = compile_library(text.format("virtual int g() { return 3; }", 2), compiler="g++")
     sides = Sides(old, new)

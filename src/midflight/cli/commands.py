@@ -132,6 +132,30 @@ def stub(library: str, output: str | None, flags: str, interface: str | None) ->
 
 @midflight_command.command()
 @_source_options
+@click.argument("old")
+@click.argument("new")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def diff(old: str, new: str, flags: str, interface: str | None, *, as_json: bool) -> None:
+    """Show what a swap from OLD to NEW would change.
+
+    OLD and NEW are source files or libraries.  First what callers of the functions would see, then what would become of
+    the data: what is carried, migrated (how), dropped or refused (why).  Exit code 1 if a swap would be refused.
+    """
+    from midflight.cli import diff as differences
+    from midflight.cli.console import out
+    from midflight.cli.loading import Options
+
+    found = differences.diff(old, new, Options(flags, interface), err())
+    if as_json:
+        click.echo(differences.as_json(found))
+    else:
+        differences.show(found, out())
+    if not found.compatible:
+        raise click.exceptions.Exit(1)
+
+
+@midflight_command.command()
+@_source_options
 @click.argument("source")
 @click.option("--at", required=True, metavar="ADDRESS", help="unix:/path/to/socket or tcp:host:port.")
 @click.option("--allow-swap", is_flag=True, help="Let clients swap the module.")

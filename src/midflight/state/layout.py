@@ -14,7 +14,6 @@ What no rule covers is a refusal, never a guess.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from midflight import _core
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar
 from midflight.artifact.layout import POINTER_SIZE, size_of
 from midflight.state import numbers
-from midflight.state.ops import MOST_LOOPS, Custom, Kind, Op, Start, Writer, customs, depth, ordered, weight
+from midflight.state.ops import MOST_LOOPS, Custom, Kind, Op, Start, Writer, customs, depth, ordered, spelled, weight
 from midflight.state.parts import Note, Part, refused
 from midflight.state.records import Records
 from midflight.state.renames import NONE
@@ -97,9 +96,7 @@ class Migration:
 
     def where(self, path: int, indexes: tuple[int, ...] = ()) -> str:
         """Return a path's text with the loops' indexes in it."""
-        text = self.paths[path] if path < len(self.paths) else ""
-        numbers = iter(indexes)
-        return re.sub(r"\[\]", lambda _: f"[{next(numbers, '')}]", text)
+        return spelled(self.paths[path], indexes) if path < len(self.paths) else ""
 
 
 class Layouts:
@@ -176,13 +173,14 @@ class Layouts:
         name = self.old.name(old)
         if isinstance(before, Record) and isinstance(after, Record) and name in self._migrated:
             return Part((Start(0, 0), Custom(0, 0, name)), (Note("", f": by the program's migration of {name}"),))
-        spelled = self.old.spell(old, self.new.interface.spell(new)), self.new.spell(new, self.old.interface.spell(old))
-        became = f"{spelled[0]} is {spelled[1]} now"
+        was = self.old.spell(old, self.new.interface.spell(new))
+        now = self.new.spell(new, self.old.interface.spell(old))
+        became = f"{was} is {now} now"
         if self.old.lock(old) or self.new.lock(new):
             return refused(became)
         match before, after:
             case (Scalar() | Enum(), Scalar() | Enum()) if numbers.number_class(before) and numbers.number_class(after):
-                return numbers.convert(before, after, spelled, self.renames)
+                return numbers.convert(before, after, (was, now), self.renames)
             case Pointer(), Pointer():
                 return self._pointer(before, after, became)
             case (Pointer(), Scalar()) if self.new.holds_address(new):

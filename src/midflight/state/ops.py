@@ -6,6 +6,7 @@ that the steps of a type serve wherever the type is a member.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _RECORD = struct.Struct("=HBBIQQQ")
 _PAIR = struct.Struct("=qq")
 _BODY_SHIFT = 40
+_LOOP = re.compile(r"\[\]")
 MOST_LOOPS = 16
 
 
@@ -123,6 +125,12 @@ def joined(path: str, rest: str) -> str:
     if not path or not rest or rest.startswith("["):
         return path + rest
     return f"{path}.{rest}"
+
+
+def spelled(path: str, indexes: Iterable[int]) -> str:
+    """Return a path with the loops' indexes in it."""
+    numbers = iter(indexes)
+    return _LOOP.sub(lambda _: f"[{next(numbers, '')}]", path)
 
 
 def weight(nodes: Iterable[Node]) -> int:

@@ -1,7 +1,8 @@
 """Which bytes of an element stay together, for pointers into it.
 
 A run is (from, to, size).  A pointer to a number that has another width now leads nowhere, as it would be read as the
-old type; nor does one to a byte that may be meant as a struct or as its first field, where these have parted.
+old type; nor does one to a byte that may be meant as a struct or as its first field, where these have parted.  Only the
+start of an array's element is always meant as the element, as that of a variable or of a typed block's element is.
 """
 
 from __future__ import annotations
@@ -27,16 +28,21 @@ _TEXT_SHIFT = 32
 def runs(nodes: Sequence[Node]) -> tuple[Run, ...]:
     """Return the runs in order, neighbours joined; of very long arrays of changed structs only the first elements'."""
     pieces: list[Run] = []
-    starts: list[tuple[int, int]] = []
+    starts: dict[int, int] = {}
+    elements: dict[int, int] = {}
     for found in _walk(nodes, 0, 0):
         if isinstance(found, Start):
-            starts.append((found.start, found.to))
-        else:
+            starts[found.start] = found.to
+        elif found[2]:
             pieces.append(found)
+        else:
+            elements[found[0]] = found[1]
         if len(pieces) > _MOST_RUNS:
             break
-    merged = _merged(pieces)
-    return _merged([piece for run in merged for piece in _without_parted(run, dict(starts))])
+    goals = starts | elements
+    left = [piece for run in _merged(pieces) for piece in _without_parted(run, goals)]
+    covered = _merged(left)
+    return _merged([*left, *((start, to, 1) for start, to in elements.items() if place(covered, start) is None)])
 
 
 def place(found: Sequence[Run], offset: int) -> int | None:
@@ -52,10 +58,12 @@ def _walk(nodes: Sequence[Node], start: int, to: int) -> Iterator[Run | Start]:
         if isinstance(node, Start):
             yield Start(start + node.start, to + node.to)
         elif isinstance(node, Loop):
+            is_record = any(isinstance(one, Start) and not one.start and not one.to for one in node.body)
             for index in range(min(node.count, _MOST_RUNS)):
-                yield from _walk(
-                    node.body, start + node.start + index * node.stride, to + node.to + index * node.to_stride
-                )
+                at, goal = start + node.start + index * node.stride, to + node.to + index * node.to_stride
+                if is_record:
+                    yield at, goal, 0  # no bytes: where an element begins
+                yield from _walk(node.body, at, goal)
         elif isinstance(node, Op):
             size = _kept(node)
             if size:

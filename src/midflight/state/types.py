@@ -150,7 +150,8 @@ class Sameness:
             case Array(), Array():
                 return before.count == after.count and self.same_target(before.element, after.element, depth + 1)
             case (Record(), Record()) | (Enum(), Enum()):
-                return self.same_name(old, new)
+                named = self._old.name(old) or self._new.name(new)
+                return self.same_name(old, new) if named else self.identical(old, new)
             case Scalar(), Scalar():
                 return (before.kind, before.size) == (after.kind, after.size)
             case Signature(), Signature():
@@ -172,6 +173,8 @@ class Sameness:
         if self.same_target(old, new) or self._says_nothing(self._old, old) or self._says_nothing(self._new, new):
             return True
         before, after = self._old.interface.strip(old), self._new.interface.strip(new)
+        if isinstance(before, Record) and isinstance(after, Record):
+            return False
         if isinstance(before, Signature) and isinstance(after, Signature):
             return True
         if isinstance(before, Pointer) and isinstance(after, Pointer):

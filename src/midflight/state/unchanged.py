@@ -48,7 +48,7 @@ class Unchanged:
             case Record() as found:
                 return self._record(found)
             case Unsupported() as found if size is not None:
-                return _copied(size, words=_may_hold_address(found))
+                return _copied(size, words=may_hold_address(found))
         if size is None:
             return refused(f"the size of {self._names.interface.spell(type_id)} isn't known")
         return _copied(size, words=self._names.holds_address(type_id))
@@ -123,7 +123,8 @@ def _copied(size: int, *, words: bool) -> Part:
     return Part((Op(kind, "", 0, 0, size),), same=True) if size else Part(same=True)
 
 
-def _may_hold_address(found: Unsupported) -> bool:
+def may_hold_address(found: Unsupported) -> bool:
+    """Tell whether a type that isn't understood may have pointers in it: a pointer to a member, not a long double."""
     return not any(word in found.reason for word in ("bits", "complex", "decimal", "number", "SIMD"))
 
 
