@@ -99,4 +99,6 @@ def _show_rows(title: str, rows: tuple[Carried, ...], console: Console) -> None:
     names, words = max(len(row.name) for row in rows), max(len(row.what) for row in rows)
     for row in rows:
         what = (row.what.ljust(words if row.how else 0), _STYLES.get(row.what, ""))
-        console.print(Text.assemble("  ", row.name.ljust(names), "  ", what, "  " if row.how else "", one_line(row.how)))
+        console.print(
+            Text.assemble("  ", row.name.ljust(names), "  ", what, "  " if row.how else "", one_line(row.how))
+        )
