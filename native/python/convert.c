@@ -222,6 +222,18 @@ convert_text(const Param *param, PyObject *value, PyObject *function, uint64_t *
     return 0;
 }
 
+/* A typed block goes as it is, also into another process: its memory is shared. */
+static int
+convert_block(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
+{
+    size_t size;
+    if (block_address(value, param, function, address, &size) != 0) {
+        return -1;
+    }
+    point_to(address, (const void *)(uintptr_t)*address, size, true, views);
+    return 0;
+}
+
 /* Whether the pointer of a ctypes object points to what the parameter wants: 0, or -1 with an exception set. */
 static int
 check_pointed(const Param *param, PyObject *value, PyObject *function)
@@ -355,6 +367,9 @@ convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_
     }
     if (param->kind == KIND_CALLBACK) {
         return convert_callback(param, value, function, address);
+    }
+    if (block_check(value)) {
+        return convert_block(param, value, function, address, views);
     }
     if (PyUnicode_Check(value)) {
         return convert_text(param, value, function, address, views);

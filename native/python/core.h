@@ -121,6 +121,7 @@ extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")))
 
 extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *CallbackType, *ImageType;
 extern PyTypeObject *WorkerType, *LinkType, *SharedType, *GateType;
+extern PyTypeObject *HeapType, *ViewType, *BlockType;
 
 int binding_ready(PyObject *module);
 int table_ready(PyObject *module);
@@ -136,6 +137,7 @@ int mapping_ready(PyObject *module);
 int plan_ready(PyObject *module);
 int trace_ready(PyObject *module);
 int gate_ready(PyObject *module);
+int heap_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
 
@@ -216,6 +218,11 @@ PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyOb
  * with an exception set. */
 int pointer_address(PyObject *pointer, const Param *param, PyObject *function, uint64_t *address,
                     const PyObject *link);
+
+/* Whether an object is a typed block; and its address and its bytes if it may be passed for `param`, else -1 with an
+ * exception set. */
+bool block_check(PyObject *object);
+int block_address(PyObject *block, const Param *param, PyObject *function, uint64_t *address, size_t *size);
 
 /* Raises ArgumentTypeError: `value` can't be passed for `param`; `detail` says why, "" if that says all.  Returns -1. */
 int wrong_type(const Param *param, PyObject *value, PyObject *function, const char *detail);

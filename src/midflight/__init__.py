@@ -6,6 +6,7 @@ and makes it current, or refuses and changes nothing.
 
 from midflight._access import function, variables, versions
 from midflight._access import types_of as types
+from midflight._blocks import Block, blocks, new
 from midflight._cancellation import Cancellation
 from midflight._core import Function, Pointer
 from midflight._errors import (
@@ -76,6 +77,7 @@ __all__ = [
     "ArgumentTypeError",
     "BadLibraryError",
     "BindError",
+    "Block",
     "BuildError",
     "CallTimeoutError",
     "Cancellation",
@@ -134,10 +136,12 @@ __all__ = [
     "after_swap",
     "aswap",
     "before_swap",
+    "blocks",
     "call_timeout",
     "every",
     "function",
     "load",
+    "new",
     "offer",
     "on_signal",
     "pin",

@@ -23,6 +23,7 @@ from midflight import _core, _retire
 from midflight._carry import HOOK_TIMEOUT, Carrying
 from midflight._directory import private
 from midflight._errors import SwapError, UnloadedError
+from midflight._heaps import Heaps
 from midflight._lane import Held, function_keys
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Control:
         self.past: deque[tuple[Artifact, Source]] = deque(maxlen=KEPT_VERSIONS)
         self.generations: deque[Generation] = deque()
         self._numbers = itertools.count(1)
+        self.heaps = _heaps_of(weakref.ref(self), name)
         self._cell: weakref.ref[_core.Cell] = lambda: None  # type: ignore[assignment]
         self._module: weakref.ref[ModuleType] = lambda: None  # type: ignore[assignment]
 
@@ -211,6 +213,22 @@ class Control:
         gone = [one for one in self.generations if one.version.status == "unloaded"]
         for generation in gone[: max(0, len(gone) - KEPT_VERSIONS)]:
             self.generations.remove(generation)
+
+
+def _heaps_of(find: weakref.ref[Control], name: str) -> Heaps:
+    """Return the heaps of a module, which may outlive it."""
+
+    def current() -> int:
+        control = find()
+        generation = control.current if control is not None else None
+        return generation.version.number if generation is not None else 0
+
+    def inside() -> bool:
+        control = find()
+        codes = [one.code for one in tuple(control.generations)] if control is not None else []
+        return any(code is not None and code.table.inside for code in codes)
+
+    return Heaps(name, current, inside)
 
 
 def is_attribute(name: str) -> bool:

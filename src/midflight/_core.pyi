@@ -248,6 +248,75 @@ class Pointer:
     def string(self) -> str:
         """The NUL-terminated text that a `char *` points to."""
 
+BlockKind: TypeAlias = tuple[str, int, int, str | None, int, int]
+"""name, size, alignment; of a flexible array at the end: name or None, offset, size of an element."""
+
+BlockFacts: TypeAlias = tuple[int, int, int, int, int, int]
+"""address, number of the kind, count (with a flexible array: of its elements), owner, serial, bytes.
+
+owner: the number of the version that made it, 0: Python did.  serial: another one for the next block at that address.
+"""
+
+@final
+class Heap:
+    """A module's typed blocks; see native/heap.h.  Any method may be called from any thread.
+
+    Its memory stays mapped while this, a `View`, a `Block` or the code of an attached version is there.
+    """
+
+    range: tuple[int, int] | None
+    def __new__(cls, name: str, shared: bool = False) -> Heap:
+        """``shared``: in memory that workers see too.  Raises MemoryError."""
+    def attach(self, version: int, /) -> int:
+        """Return the address that a version's `midflight_module` is to have, until it is detached."""
+    def detach(self, version: int, /) -> None: ...
+    def set_yield(self, version: int, wanted: bool, /) -> None: ...
+    def seat(self) -> int:
+        """Return the seat of a worker that is about to start; say `left` when it has ended."""
+    def left(self, seat: int, /) -> None: ...
+    def map(self, link: Link, /) -> bool:
+        """Let a worker see a shared heap; return whether it does.  Gives up the GIL."""
+    def after_fork(self) -> None:
+        """In the child: have memory of its own, with Python's blocks and those that are held."""
+    def make(self, kind: BlockKind, count: int, owner: int = 0, /) -> BlockFacts:
+        """Make a zeroed block.  Raises MemoryError, ValueError for a kind that can't be."""
+    def resize(self, address: int, kind: BlockKind, count: int, owner: int = 0, /) -> BlockFacts:
+        """Change the number of elements, perhaps moving it.  Raises MemoryError, LookupError, ValueError."""
+    def discard(self, address: int, owner: int = 0, /) -> None:
+        """Free a block.  Raises LookupError where none begins, or it is Python's and ``owner`` isn't."""
+    def blocks(self) -> list[BlockFacts]:
+        """Return all live blocks, by their addresses; not those that are condemned."""
+    def find(self, address: int, /) -> BlockFacts | None:
+        """Return the live block that has an address in it, or ends there."""
+    def types(self) -> list[BlockKind | None]:
+        """Return the kinds by their numbers; None: not known yet."""
+    def rename(self, address: int, kind: BlockKind, /) -> None:
+        """Give a block another kind of the same size.  Raises LookupError, ValueError."""
+    def condemn(self, address: int, condemned: bool, owner: int, /) -> None:
+        """Give a block to a version; ``condemned``: it is freed when that is retired.  Raises LookupError."""
+    def retire(self, owner: int, all: bool = False) -> None:  # noqa: A002
+        """Free a version's condemned blocks, or all of them."""
+    def drop(self, last_owner: int, /) -> None:
+        """Free all blocks that versions up to this one have made."""
+    def view(self, address: int, serial: int, /) -> View:
+        """Keep a block's memory.  Raises LookupError where it isn't there any more."""
+
+@final
+class View:
+    """A block's memory, which isn't used for anything else as long as this is alive; offers a writable buffer."""
+
+class Block:
+    """What `midflight.Block` is made of: can be passed where a pointer to its type is expected."""
+
+    address: int
+    serial: int
+    heap: Heap | None
+    type: str
+    target: str
+    ctype: Any
+    def _place(self, heap: Heap, address: int, serial: int, name: str, target: str, ctype: Any, /) -> None:
+        """Say where and what it is, all at once."""
+
 class LinkDeadError(Exception):
     """The worker has died; the argument says whether it had begun what was asked of it."""
 

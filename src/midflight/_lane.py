@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from midflight._core import Table
+    from midflight._core import Heap, Table
+    from midflight._heaps import Heaps
     from midflight.artifact.ctypes_types import CTypes
     from midflight.artifact.interface import Function, Interface, TypeId
     from midflight.build import Artifact
@@ -137,6 +138,11 @@ def data_of(code: Code) -> Data | None:
     return made() if made is not None else None
 
 
+def heap_of(code: Code) -> Heap | None:
+    """Return where the code's typed blocks are, None where there can be none: its ``heap``."""
+    return getattr(code, "heap", None)
+
+
 def objects_of(code: Code) -> int:
     """Return how many live objects of the code's hold its version, a pin each: its ``objects``."""
     count: int = getattr(code, "objects", 0)
@@ -189,7 +195,8 @@ def tell_switched(code: Code) -> None:
 class Wanted:
     """What a lane is asked to prepare.
 
-    ``module``: the module's name; ``label``: the version as people see it; ``slots``: the slot of every function key,
+    ``module``: the module's name; ``label``: the version as people see it; ``number``: its number; ``heaps``: where the
+    module's typed blocks are; ``slots``: the slot of every function key,
     see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key; ``before``:
     the version before, if its types are the same: its classes are to stay then; ``old``: the version that is to be
     replaced, whatever its types; ``services``: what the host provides of the functions that the library calls and
@@ -198,6 +205,8 @@ class Wanted:
 
     module: str
     label: str
+    number: int
+    heaps: Heaps
     data: bytes
     artifact: Artifact
     interface: Interface

@@ -86,6 +86,8 @@ def prepare(
     wanted = Wanted(
         module=control.name,
         label=str(number),
+        number=number,
+        heaps=control.heaps,
         data=data,
         artifact=artifact,
         interface=interface,

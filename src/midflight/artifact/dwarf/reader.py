@@ -166,5 +166,10 @@ class _Reader:
                 continue
             for entry in self._named_types(unit, unit.top, 0):
                 index = entry.number(At.DECL_FILE)
-                if index is not None and not self._files.file(unit, index).startswith(_SYSTEM_FILES):
+                if index is not None and not _is_foreign(self._files.file(unit, index)):
                     self._types.at(entry.offset)
+
+
+def _is_foreign(file: str) -> bool:
+    """Whether a file is none of the user's own: the system's, or midflight's header."""
+    return file.startswith(_SYSTEM_FILES) or file.endswith("/midflight.h")

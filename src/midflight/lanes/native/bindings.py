@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight import _core
 from midflight.artifact import stub
-from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Signature, Typedef, Unsupported, Void
+from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, Signature, Unsupported, Void
+from midflight.artifact.type_names import canonical
 from midflight.lanes.native.by_value import ByValueCall, by_value_obstacle, classify
 from midflight.lanes.native.callbacks import CallbackMaker
 from midflight.lanes.native.layouts import CHAR, misfit
@@ -201,7 +202,7 @@ class Binder:
                 return (name, self._kind(other), "v", 0, False, spelled, None, "", None)
 
     def _pointer(self, name: str, spelled: str, target: TypeId, *, const: bool) -> ParamSpec:
-        same = self._canonical(target)
+        same = canonical(self._interface, target)
         pointed = self._interface.strip(target)
         if isinstance(pointed, Signature):
             return (name, "callback", "o", 0, const, spelled, self._callback(target, pointed), same, None)
@@ -234,27 +235,6 @@ class Binder:
                 return "p", 8, self.types.of(target)
             case _:
                 return "o", 0, None
-
-    def _canonical(self, type_id: TypeId) -> str:
-        """Write a type so that the same type is the same text, whatever typedefs and `const` it is declared with."""
-        interface, name = self._interface, ""
-        while isinstance(found := interface.types[type_id], Typedef):
-            name, type_id = found.name, found.target
-        match found:
-            case Pointer(target, _):
-                return f"{self._canonical(target)} *"
-            case Array(element, count):
-                return f"{self._canonical(element)}[{'' if count is None else count}]"
-            case Signature(params, result):
-                return f"{self._canonical(result)} ({', '.join(map(self._canonical, params))})"
-            case Scalar(_, "char", _):
-                return "char"
-            case Scalar(_, kind, size):
-                return f"{kind}{size * 8}"
-            case Record(name="") | Enum(name=""):
-                return name or interface.spell(type_id)
-            case _:
-                return interface.spell(type_id)
 
     def _by_value_class(self, type_id: TypeId) -> Any:
         """Return the ctypes class of a struct that ctypes can pass as the library expects it."""
@@ -290,7 +270,7 @@ class Binder:
         if const and isinstance(pointed, Scalar) and pointed.kind == "char":
             return ("string", spelled, None, "")
         _, _, ctype = ("", 0, None) if isinstance(pointed, Signature) else self._item(target)
-        return ("pointer", spelled, ctype, self._canonical(target))
+        return ("pointer", spelled, ctype, canonical(self._interface, target))
 
     # ---- numbers
 

@@ -28,6 +28,7 @@ from midflight.lanes.native.bindings import Binder
 from midflight.lanes.native.memory import OwnData, OwnMemory
 from midflight.lanes.native.place import Place, explain
 from midflight.lanes.native.services import ServiceThunks
+from midflight.lanes.native.tenant import Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +57,12 @@ class NativeLane:
         thunks = ServiceThunks(wanted, types)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
         place = Place(wanted, found)
+        tenant = Tenant(wanted.heaps, wanted.number)
         try:
-            image = _open_image(wanted, place, thunks.addresses)
+            image = _open_image(wanted, place, {**thunks.addresses, **tenant.bindings})
         except BaseException:
+            tenant.closing()
+            tenant.left()
             place.remove()
             thunks.loaded()  # a service's own exception says more
             raise
@@ -66,10 +70,12 @@ class NativeLane:
             thunks.loaded()
             binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil, before)
             table, explicit = _bind(wanted, image, binder)
-            code = NativeCode(image, table, binder, explicit, place)
+            code = NativeCode(image, table, binder, explicit, place, tenant)
             code.services = thunks
         except BaseException:
+            tenant.closing()
             if image.held_by is None and image.close():
+                tenant.left()
                 place.remove()
             raise
         code.warnings = tuple(_stale(wanted, file) for file in neighbours.stale(found)) if found else ()
@@ -81,7 +87,9 @@ class NativeLane:
 class NativeCode:
     """One version's image."""
 
-    def __init__(self, image: Image, table: Table, binder: Binder, explicit: _Explicit, place: Place) -> None:
+    def __init__(
+        self, image: Image, table: Table, binder: Binder, explicit: _Explicit, place: Place, tenant: Tenant
+    ) -> None:
         self.table = table
         self.ctypes = binder.types
         self.path = image.path
@@ -90,6 +98,8 @@ class NativeCode:
         self.binder = binder
         self._explicit = explicit
         self._place = place
+        self._tenant = tenant
+        self.heap = tenant.heap
 
     failing: Callable[[], object] | None = None
     services: ServiceThunks | None = None
@@ -119,9 +129,15 @@ class NativeCode:
         """Fill a slot with a function under a signature of the user's."""
         self._explicit.add(self.table, slot, wanted)
 
+    def set_yield(self, wanted: bool) -> None:  # noqa: FBT001 - as the core has it
+        """Say to its calls whether they should return soon."""
+        self._tenant.set_yield(wanted)
+
     def retire(self) -> Held | None:
         """Unload the image; see `midflight._lane.Code`."""
+        self._tenant.closing()
         if self._image.held_by is None and self._image.close():
+            self._tenant.left()
             self._place.remove()
             return None
         held = self._image.held_by
