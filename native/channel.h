@@ -25,8 +25,9 @@
 enum {
     MF_CHANNEL_VERSION = 1,
     MF_CHANNEL_PAGE = 4096,
-    MF_FRAMES = 64,     /* of a crash's backtrace */
-    MF_CALLBACKS = 1024 /* function pointers of the host's that a worker can have */
+    MF_FRAMES = 64,          /* of a crash's backtrace */
+    MF_CALLBACKS = 1024,     /* function pointers of the host's that a worker can have */
+    MF_CALLBACK_PARAMS = 32, /* of each, at most */
 };
 
 /* The file descriptors that a worker starts with. */

@@ -15,13 +15,13 @@
 
 PyTypeObject *WorkerType;
 
-enum { MOST_PARAMS = 32, ATTEMPTS = 3, SMALL_TEXT = 256 };
+enum { ATTEMPTS = 3, SMALL_TEXT = 256 };
 
 /* A function of the host's that the worker may call. */
 typedef struct CallbackRecord {
     uintptr_t address; /* takes its arguments as C does (made by ctypes) */
     uint32_t count;
-    mf_callback_param params[MOST_PARAMS];
+    mf_callback_param params[MF_CALLBACK_PARAMS];
 } CallbackRecord;
 
 /* ---- callbacks ----------------------------------------------------------------------------------------------------- */
@@ -99,7 +99,7 @@ worker_set_callback(PyObject *object, PyObject *arguments)
         return NULL;
     }
     size_t count = (size_t)params.len / sizeof(mf_callback_param);
-    bool fits = number < MF_CALLBACKS && count <= MOST_PARAMS;
+    bool fits = number < MF_CALLBACKS && count <= MF_CALLBACK_PARAMS;
     if (fits) {
         CallbackRecord *record = &self->callbacks[number];
         memcpy(record->params, params.buf, count * sizeof(mf_callback_param));

@@ -8,11 +8,9 @@
 #include "../shared.h"
 #include "worker.h"
 
-enum { MOST_PARAMS = 32 };
-
 typedef struct description {
     uint32_t count;
-    mf_callback_param params[MOST_PARAMS];
+    mf_callback_param params[MF_CALLBACK_PARAMS];
 } description;
 
 /* Written by the thread that serves MF_DESCRIBE, before the host gives the function pointer to anybody. */
@@ -24,7 +22,7 @@ static mf_serving shared;
 bool
 callback_describe(uint64_t number, const mf_callback_param *params, size_t count)
 {
-    if (number >= MF_CALLBACKS || count > MOST_PARAMS) {
+    if (number >= MF_CALLBACKS || count > MF_CALLBACK_PARAMS) {
         return false;
     }
     memcpy(descriptions[number].params, params, count * sizeof *params);
@@ -102,7 +100,7 @@ gather(mf_serving *self, const description *known, const mf_incoming *in, argume
 static void
 ask(mf_serving *self, uint32_t number, mf_incoming *in)
 {
-    argument brought[MOST_PARAMS];
+    argument brought[MF_CALLBACK_PARAMS];
     mf_slot *slot = self->slot;
     uint64_t end = self->end, serial = slot->serial;
     size_t count = gather(self, &descriptions[number], in, brought);

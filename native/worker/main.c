@@ -28,6 +28,7 @@ typedef struct wishes {
     const char *path, *name; /* of the private copy */
     bool lazy, sandbox;
     long long memory, cpu, files; /* -1: no limit */
+    const mf_wrapper *bindings; /* of undefined symbols to functions of the host's */
 } wishes;
 
 static const char *
@@ -35,6 +36,39 @@ value_of(const char *word, const char *name)
 {
     size_t size = strlen(name);
     return strncmp(word, name, size) == 0 && word[size] == '=' ? word + size + 1 : NULL;
+}
+
+/* "bind=NUMBER,KIND.SIZE,…:SYMBOL": an undefined symbol of the library's is a function of the host's, with such
+ * parameters. */
+static bool
+read_binding(const char *text, mf_wrapper *binding)
+{
+    mf_callback_param params[MF_CALLBACK_PARAMS];
+    size_t count = 0;
+    char *at;
+    uint64_t number = strtoul(text, &at, 10);
+    while (*at == ',' && count < MF_CALLBACK_PARAMS) {
+        params[count].kind = (uint32_t)strtoul(at + 1, &at, 10);
+        params[count++].size = (uint32_t)strtoul(at + 1, &at, 10);
+    }
+    binding->symbol = at + 1;
+    binding->address = (uintptr_t)mf_thunks + number * thunk_size();
+    return *at == ':' && callback_describe(number, params, count);
+}
+
+/* Ended by a NULL symbol; NULL where they can't be read. */
+static mf_wrapper *
+read_bindings(int count, char **words)
+{
+    mf_wrapper *bindings = calloc((size_t)count + 1, sizeof *bindings), *next = bindings;
+    for (int i = 1; i < count && bindings != NULL; i++) {
+        const char *value = value_of(words[i], "bind");
+        if (value != NULL && !read_binding(value, next++)) {
+            free(bindings);
+            return NULL;
+        }
+    }
+    return bindings;
 }
 
 static wishes
@@ -141,7 +175,8 @@ load(const wishes *all)
     }
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
-    mf_image_options options = {all->path, all->name, all->lazy, all->sandbox ? sandbox_enter : NULL, NULL};
+    mf_image_options options = {all->path, all->name, all->lazy, all->sandbox ? sandbox_enter : NULL,
+                                all->bindings};
     image = mf_image_open(&options, bytes, (size_t)facts.st_size, &failure, &thrown);
     munmap(bytes, (size_t)facts.st_size);
     close(MF_FD_LIBRARY);
@@ -302,6 +337,10 @@ main(int count, char **words)
     /* The threads come first: their stacks are none of what the library uses up. */
     if (!start_watching() || !serve_all()) {
         fail(MF_SYSTEM, "no room for the worker's threads");
+    }
+    all.bindings = read_bindings(count, words);
+    if (all.bindings == NULL) {
+        fail(MF_SYSTEM, "the worker can't read what its host provides");
     }
     set_limits(&all);
     load(&all);

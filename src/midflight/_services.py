@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 AnyFunction = TypeVar("AnyFunction", bound="Callable[..., Any]")
 
-_SERVING = ("here",)
+_SERVING = ("here", "worker")
 _MANGLED = re.compile(r"_ZN?(\d+)(\w+)")
 _MOST_SHOWN = 12
 

@@ -51,7 +51,7 @@ class CTypes:
     def __init__(self, interface: Interface, *, elsewhere: bool = False) -> None:
         """``elsewhere``: pointers in the library's memory mean nothing in this process, and are mere addresses."""
         self._interface = interface
-        self._elsewhere = elsewhere
+        self.elsewhere = elsewhere
         self._known: dict[TypeId, CType] = {}
         self._enums: dict[TypeId, type[enum.IntEnum]] = {}
         self._incomplete: set[TypeId] = set()
@@ -170,7 +170,7 @@ class CTypes:
 
     def _held(self, type_id: TypeId) -> CType:
         """Return the class of a type that is part of another one, complete."""
-        if self._elsewhere and isinstance(self._interface.strip(type_id), Pointer):
+        if self.elsewhere and isinstance(self._interface.strip(type_id), Pointer):
             return ctypes.c_void_p
         found = self._of(type_id)
         if type_id in self._incomplete:

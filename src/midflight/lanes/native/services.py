@@ -16,16 +16,39 @@ from midflight.lanes.native.callbacks import CallbackMaker, log_unheard
 
 if TYPE_CHECKING:
     from midflight._lane import Service, Wanted
+    from midflight.artifact.interface import Interface
 
 
 class ServiceThunks:
-    """Those of one version: their addresses by symbol."""
+    """Those of one version.  ``addresses``: by symbol."""
 
     def __init__(self, wanted: Wanted, types: CTypes) -> None:
         """Raises `ServiceError` for a type that Python can't take or give."""
-        self._unheard = _Unheard()
+        self.addresses: dict[bytes, int] = {}
+        self._unheard = Unheard()
         self._makers: list[CallbackMaker] = []
-        self.addresses = {service.symbol.encode(): self._make(service, wanted, types) for service in wanted.services}
+        for service in wanted.services:
+            own = (
+                types if service.interface is wanted.interface else CTypes(service.interface, elsewhere=types.elsewhere)
+            )
+            try:
+                self._add(service, own)
+            except ArgumentTypeError as error:
+                what = f"{service.function.name or service.symbol} can't be provided from Python: {error.what}"
+                raise ServiceError(what, subject=wanted.module, todo=error.todo) from None
+
+    def _add(self, service: Service, types: CTypes) -> None:
+        function = service.function
+        signature = Signature(tuple(param.type for param in function.params), function.result)
+        maker = self._maker(service.interface, types, signature, self._unheard)
+        self._makers.append(maker)
+        self._bind(service, maker)
+
+    def _maker(self, interface: Interface, types: CTypes, signature: Signature, unheard: Unheard) -> CallbackMaker:
+        return CallbackMaker(interface, types, signature, unheard)
+
+    def _bind(self, service: Service, maker: CallbackMaker) -> None:
+        self.addresses[service.symbol.encode()] = maker(service.call) or 0
 
     def loaded(self) -> None:
         """Note that the library is loaded.  Raises what a service raised meanwhile."""
@@ -33,26 +56,15 @@ class ServiceThunks:
         if errors:
             raise errors[0]
 
-    def _make(self, service: Service, wanted: Wanted, types: CTypes) -> int:
-        interface, function = service.interface, service.function
-        signature = Signature(tuple(param.type for param in function.params), function.result)
-        own = types if interface is wanted.interface else CTypes(interface)
-        maker = CallbackMaker(interface, own, signature, self._unheard)
-        self._makers.append(maker)
-        try:
-            return maker(service.call) or 0
-        except ArgumentTypeError as error:
-            what = f"{function.name or service.symbol} can't be provided from Python: {error.what}"
-            raise ServiceError(what, subject=wanted.source, todo=error.todo) from None
 
-
-class _Unheard:
+class Unheard:
     """Takes what a service raises where no call waits for it; refers to nothing, so that nothing refers to itself."""
 
     def __init__(self) -> None:
         self.errors: list[BaseException] | None = []
 
     def __call__(self, error: BaseException) -> None:
+        """Keep it for the loading, or log it."""
         errors = self.errors
         if errors is None:
             log_unheard(error)

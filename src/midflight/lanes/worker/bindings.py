@@ -31,24 +31,45 @@ _INTEGER, _DOUBLE, _TEXT, _ITEM, _CONST_ITEM = range(5)
 
 
 class Callbacks:
-    """The functions of this process that a worker may call, by number.  Safe from any thread."""
+    """The functions of this process that a worker may call, by number.  Safe from any thread.
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    ``process`` is set once it runs; what is reserved before that can be called by the library's constructors.
+    """
+
+    process: Process
+
+    def __init__(self) -> None:
         self._mutex = Lock()  # protects all below; never held while a worker is waited for
         self._numbers: dict[tuple[int, bytes], int] = {}
         self._described: tuple[Link | None, set[int]] = (None, set())
         self._serving: Link | None = None
+        self._reserved: list[tuple[int, int, bytes]] = []
+
+    def reserve(self, function: int, params: bytes) -> int:
+        """Return the number that stands for a function in every worker of the version, from its start on."""
+        number = len(self._reserved)
+        self._reserved.append((number, function, params))
+        self._numbers[function, params] = number
+        return number
+
+    def begin(self, link: Link, worker: _core.Worker) -> None:
+        """Let a fresh worker, whose library isn't loaded yet, call what is reserved."""
+        for reserved in self._reserved:
+            worker.set_callback(*reserved)
+        if self._reserved:
+            with self._mutex:
+                self._serving = link
+            _serve(link, worker)
 
     def address(self, function: int, params: bytes) -> int:
         """Return the function pointer in the worker that stands for one here (an address)."""
-        link = self._process.link
+        link = self.process.link
         with self._mutex:
             number = self._number(function, params)
             described = self._described_in(link)
             serving, self._serving = self._serving, link
         if serving is not link:
-            _serve(link, self._process.worker)
+            _serve(link, self.process.worker)
         if number not in described:
             # Several threads may say the same: it is only noted once all are sure that it was heard.
             self._describe(link, number, params)
@@ -59,7 +80,7 @@ class Callbacks:
     @property
     def link(self) -> Link:
         """The process that runs now."""
-        return self._process.link
+        return self.process.link
 
     def _number(self, function: int, params: bytes) -> int:
         number = self._numbers.get((function, params))
@@ -67,8 +88,8 @@ class Callbacks:
             number = len(self._numbers)
             if number == _MOST_CALLBACKS:
                 what = f"{_MOST_CALLBACKS} different callbacks have been given to this version"
-                raise WorkerError(what, subject=self._process.name, todo="pass the same callable again and again")
-            self._process.worker.set_callback(number, function, params)
+                raise WorkerError(what, subject=self.process.name, todo="pass the same callable again and again")
+            self.process.worker.set_callback(number, function, params)
             self._numbers[function, params] = number
         return number
 
@@ -97,10 +118,23 @@ def _serve(link: Link, worker: _core.Worker) -> None:
 class WorkerCallbackMaker(CallbackMaker):
     """Makes function pointers that a worker can call."""
 
-    def __init__(self, interface: Interface, types: CTypes, signature: Signature, callbacks: Callbacks) -> None:
-        super().__init__(interface, types, signature)
+    def __init__(
+        self,
+        interface: Interface,
+        types: CTypes,
+        signature: Signature,
+        callbacks: Callbacks,
+        unheard: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        """``description``: what the parameters are, as far as memory has to be brought over."""
+        super().__init__(interface, types, signature, unheard)
         self._callbacks = callbacks
-        self._params = b"".join(struct.pack("=II", *self._describe(param)) for param in self._signature.params)
+        self.description = [self._describe(param) for param in self._signature.params]
+        self._params = b"".join(struct.pack("=II", *one) for one in self.description)
+
+    def reserve(self, value: object) -> int:
+        """Return the number of a function pointer for ``value``, before the worker runs."""
+        return self._callbacks.reserve(super().__call__(value) or 0, self._params)
 
     def __call__(self, value: object) -> int | None:
         """Return the address in the worker of a function pointer for ``value``; None if it can't be called."""

@@ -23,6 +23,7 @@ from midflight.lanes.worker.backtrace import backtrace
 from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
 from midflight.lanes.worker.memory import WorkerData, WorkerMemory
 from midflight.lanes.worker.process import Process, Program, installed_program
+from midflight.lanes.worker.services import WorkerServices
 
 if TYPE_CHECKING:
     from midflight._core import Binding
@@ -48,31 +49,37 @@ class WorkerLane:
 
     def prepare(self, wanted: Wanted) -> WorkerCode:
         """Start a worker, let it load the library, and bind its functions."""
+        kept = wanted.before.ctypes if isinstance(wanted.before, WorkerCode) else None
+        types: CTypes = kept or CTypes(wanted.interface, elsewhere=True)
+        callbacks = Callbacks()
+        services = WorkerServices(wanted, types, callbacks)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
         place = Place(wanted, found)
         try:
-            process = self._start(wanted, place)
+            callbacks.process = process = self._start(wanted, place, services, callbacks)
         except BaseException as error:
             place.remove_all()
+            services.loaded()  # a service's own exception says more
             if isinstance(error, LoadError):
                 raise explain(error, place.path, wanted.source) from None
             if isinstance(error, MidflightError):
                 error.subject = wanted.source
             raise
         try:
-            return WorkerCode(wanted, process, place)
+            services.loaded()
+            return WorkerCode(wanted, process, place, types, services, callbacks)
         except BaseException:
             process.end()
             place.remove_all()
             raise
 
-    def _start(self, wanted: Wanted, place: Place) -> Process:
+    def _start(self, wanted: Wanted, place: Place, services: WorkerServices, callbacks: Callbacks) -> Process:
         library = os.memfd_create(f"midflight:{wanted.module}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with open(library, "wb", closefd=False) as file:
             file.write(wanted.data)
         program = Program(
             installed_program(),
-            partial(self._words, wanted.module, wanted.label, place, lazy=wanted.lazy),
+            partial(self._words, wanted.module, wanted.label, place, services.words, lazy=wanted.lazy),
             library=library,
             slots=self._options.workers,
             callback_slots=1,
@@ -85,14 +92,16 @@ class WorkerLane:
             call_timeout=self._options.limits.call,
             backtrace=lambda link: backtrace(link, data),
             clean_up=place.renew,
+            begin=callbacks.begin,
         )
 
-    def _words(self, module: str, label: str, place: Place, *, lazy: bool) -> tuple[bytes, ...]:
+    def _words(self, module: str, label: str, place: Place, bound: list[str], *, lazy: bool) -> tuple[bytes, ...]:
         """Arguments of the worker program: see native/worker/main.c."""
         limits = self._options.limits
         words = [f"midflight-worker {module} {label}", f"name={module}"]
         words += [f"path={place.path}"] if place.path is not None else []
         words += ["lazy"] if lazy else []
+        words += bound
         words += ["sandbox"] if self._options.sandbox else []
         for name, value in (("memory", limits.memory), ("cpu", limits.cpu), ("files", limits.files)):
             words += [f"{name}={max(1, round(value))}"] if value is not None else []
@@ -102,14 +111,21 @@ class WorkerLane:
 class WorkerCode:
     """One version, in its process."""
 
-    def __init__(self, wanted: Wanted, process: Process, place: Place) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        process: Process,
+        place: Place,
+        types: CTypes,
+        services: WorkerServices,
+        callbacks: Callbacks,
+    ) -> None:
         self._wanted_module = wanted.module
         self._process = process
         self._place = place
-        self._callbacks = Callbacks(process)
-        before = wanted.before
-        kept = before.ctypes if isinstance(before, WorkerCode) else None
-        self.ctypes: CTypes = kept or CTypes(wanted.interface, elsewhere=True)
+        self._services = services  # kept for as long as the library may call them
+        self._callbacks = callbacks
+        self.ctypes = types
         self.path = f"process {process.link.pid}"
         self.warnings: tuple[str, ...] = ()
         self._interface = wanted.interface

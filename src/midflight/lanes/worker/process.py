@@ -105,6 +105,7 @@ class Process:
         call_timeout: float | None = None,
         backtrace: Callable[[Link], tuple[str, ...]] = _no_frames,
         clean_up: Callable[[], object] = lambda: None,
+        begin: Callable[[Link, _core.Worker], object] = lambda _link, _worker: None,
     ) -> None:
         """Start the first process; ``prepare`` it is the caller's business.
 
@@ -114,6 +115,7 @@ class Process:
             call_timeout: seconds that a call may take.
             backtrace: says where a worker has crashed.
             clean_up: removes what a worker that has died left behind.
+            begin: called with each process and `worker`, before the process is waited for.
 
         Raises what keeps it from getting ready, as loading here would.
         """
@@ -125,6 +127,7 @@ class Process:
         self._call_timeout = call_timeout
         self._backtrace = backtrace
         self._clean_up = clean_up
+        self._begin = begin
         self._mutex = Lock()  # protects all below; held while a fresh worker is started
         self._crashes: deque[float] = deque(maxlen=REPEATED)
         self._ended = False
@@ -196,7 +199,8 @@ class Process:
             self._program.close()
             # Nothing of a version that is gone refers to itself: it is freed here, not at some later collection.
             self.worker.keeper = _gone
-            self._backtrace, self._clean_up, self.prepare, self.failing = _no_frames, _nothing, _nothing, None
+            self._backtrace, self._clean_up, self._begin = _no_frames, _nothing, _nothing
+            self.prepare, self.failing = _nothing, None
         if link is not None:
             monitor.forget(link)
             link.end(GRACE)
@@ -297,6 +301,7 @@ class Process:
         self._clean_up()
         link = self._program.start()
         monitor.watch(link)
+        self._begin(link, self.worker)
         try:
             link.ready(READY_TIMEOUT)
         except MidflightError as error:
