@@ -1,6 +1,6 @@
 """One module's functions, called by another one's library.
 
-Would catch: calls that don't follow a swap of either side, a version that is unloaded under a call from the other module,
+Would catch: calls that don't follow a swap of either side, a version that is unloaded under a call from the other one,
 a signature that differs and is found out by a crash.
 """
 

@@ -1,7 +1,7 @@
 """Services of a library in a worker process.
 
-Would catch: a fresh worker that finds nothing to call, above all in its constructors; a sandbox that is in the way; a call
-that waits for a worker which is gone.
+Would catch: a fresh worker that finds nothing to call, above all in its constructors; a sandbox that is in the way; a
+call that waits for a worker which is gone.
 """
 
 from __future__ import annotations
