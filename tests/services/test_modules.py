@@ -85,7 +85,7 @@ def test_several_modules_and_functions(build, physics) -> None:
     assert build(text, provides=[physics, {"more": lambda x: x + 0.5}]).run(2) == 6.5
 
 
-def test_what_the_other_module_raises_is_raised_here(build, load, tmp_path) -> None:
+def test_what_the_other_module_raises_is_raised_here(build) -> None:
     inner = build("extern int fail(int); int inner(int x) { return fail(x); }", provides={"fail": lambda x: 1 // x})
     outer = build("extern int inner(int); int outer(int x) { return inner(x); }", provides=inner)
     with pytest.raises(ZeroDivisionError):
