@@ -3,18 +3,27 @@
 
 #include <stdlib.h>
 
+/* Each record begins with what it is sorted by. */
 static int
 by_first(const void *left, const void *right)
 {
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right; /* each record begins with what it is sorted by */
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
     return (a > b) - (a < b);
+}
+
+static void
+sort(void *records, size_t count, size_t size)
+{
+    if (count > 0) { /* there may be no array */
+        qsort(records, count, size, by_first);
+    }
 }
 
 static const char *
 check_runs(const mf_mapping *mapping, const mf_moved *moved)
 {
-    mf_run *runs = mapping->run + moved->run;
-    qsort(runs, moved->run_count, sizeof *runs, by_first);
+    mf_run *runs = moved->run_count > 0 ? mapping->run + moved->run : NULL;
+    sort(runs, moved->run_count, sizeof *runs);
     uint64_t end = 0;
     for (size_t i = 0; i < moved->run_count; i++) {
         const mf_run *run = &runs[i];
@@ -30,7 +39,7 @@ check_runs(const mf_mapping *mapping, const mf_moved *moved)
 static const char *
 check_moved(mf_mapping *mapping)
 {
-    qsort(mapping->moved, mapping->moved_count, sizeof *mapping->moved, by_first);
+    sort(mapping->moved, mapping->moved_count, sizeof *mapping->moved);
     uint64_t end = 0;
     for (size_t i = 0; i < mapping->moved_count; i++) {
         const mf_moved *moved = &mapping->moved[i];
@@ -53,7 +62,7 @@ check_moved(mf_mapping *mapping)
 static const char *
 check_exact(mf_mapping *mapping)
 {
-    qsort(mapping->exact, mapping->exact_count, sizeof *mapping->exact, by_first);
+    sort(mapping->exact, mapping->exact_count, sizeof *mapping->exact);
     for (size_t i = 1; i < mapping->exact_count; i++) {
         if (mapping->exact[i - 1].from == mapping->exact[i].from && mapping->exact[i - 1].to != mapping->exact[i].to) {
             return "one value is translated in two ways";
