@@ -111,19 +111,41 @@ mf_number_write(char *to, mf_class class, const mf_number *number)
     return MF_FITS;
 }
 
-/* The bytes that a bit-field lies in, at most 9, as one number. */
-static unsigned __int128
-load_bits(const char *from, uint64_t bit, unsigned bits)
+/* How many bytes a bit-field lies in, at most 9. */
+static size_t
+bytes_of(uint64_t bit, unsigned bits)
 {
-    unsigned __int128 word = 0;
-    memcpy(&word, from + bit / 8, (bit % 8 + bits + 7) / 8);
-    return word;
+    return (bit % 8 + bits + 7) / 8;
+}
+
+/* Those bytes as one number: at most eight of them, and a ninth.  Byte by byte, because a number that is loaded right after
+ * parts of it were stored makes the processor wait. */
+static unsigned __int128
+load_bits(const char *from, size_t size)
+{
+    uint64_t word = 0;
+    for (size_t i = 0; i < size && i < 8; i++) {
+        word |= (uint64_t)(uint8_t)from[i] << 8 * i;
+    }
+    return size > 8 ? (unsigned __int128)(uint8_t)from[8] << 64 | word : word;
+}
+
+static void
+store_bits(char *to, size_t size, unsigned __int128 word)
+{
+    uint64_t low = (uint64_t)word;
+    for (size_t i = 0; i < size && i < 8; i++) {
+        to[i] = (char)(low >> 8 * i);
+    }
+    if (size > 8) {
+        to[8] = (char)(word >> 64);
+    }
 }
 
 mf_number
 mf_bits_read(const char *from, uint64_t bit, unsigned bits, bool is_signed)
 {
-    unsigned __int128 word = load_bits(from, bit, bits) << (128 - bit % 8 - bits);
+    unsigned __int128 word = load_bits(from + bit / 8, bytes_of(bit, bits)) << (128 - bit % 8 - bits);
     __int128 value = is_signed ? (__int128)word >> (128 - bits) : (__int128)(word >> (128 - bits));
     return (mf_number){false, value, 0};
 }
@@ -135,8 +157,8 @@ mf_bits_write(char *to, uint64_t bit, unsigned bits, bool is_signed, const mf_nu
         return MF_OUT_OF_RANGE;
     }
     unsigned __int128 mask = (((unsigned __int128)1 << bits) - 1) << bit % 8;
-    unsigned __int128 word = load_bits(to, bit, bits) & ~mask;
+    unsigned __int128 word = load_bits(to + bit / 8, bytes_of(bit, bits)) & ~mask;
     word |= (unsigned __int128)number->integer << bit % 8 & mask;
-    memcpy(to + bit / 8, &word, (bit % 8 + bits + 7) / 8);
+    store_bits(to + bit / 8, bytes_of(bit, bits), word);
     return MF_FITS;
 }

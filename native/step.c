@@ -150,15 +150,6 @@ mf_step_one(const mf_plan *plan, const mf_step *step, const char *from, char *to
 
 /* ---- many elements: what has to be fast ---------------------------------------------------------------------------- */
 
-#define EACH(...)                                                                                  \
-    do {                                                                                           \
-        const char *restrict from = places.from;                                                   \
-        char *restrict to = places.to;                                                             \
-        for (uint64_t i = 0; i < places.count; i++, from += places.from_stride, to += places.to_stride) { \
-            __VA_ARGS__                                                                            \
-        }                                                                                          \
-    } while (0)
-
 /* A copy whose size the compiler knows is one or two instructions. */
 #define COPY(bytes) EACH(memcpy(to, from, bytes);)
 
@@ -194,38 +185,6 @@ copy_many(uint64_t size, mf_places places)
     }
 }
 
-#define WIDEN(source, target)                                          \
-    EACH(source narrow; memcpy(&narrow, from, sizeof narrow);          \
-         target wide = narrow; memcpy(to, &wide, sizeof wide););       \
-    return true
-
-/* Conversions that always fit; false: this isn't one of them. */
-static bool
-widen_many(unsigned from_class, unsigned to_class, mf_places places)
-{
-    /* A wider signed class holds all that an unsigned one does, with the same bits as the wider unsigned class. */
-    unsigned same = to_class;
-    if (mf_class_is_integer(from_class) && from_class >= MF_UINT8 && to_class <= MF_INT64) {
-        same = to_class - MF_INT8 + MF_UINT8;
-    }
-    switch (from_class << 4 | same) {
-    case MF_INT8 << 4 | MF_INT16: WIDEN(int8_t, int16_t);
-    case MF_INT8 << 4 | MF_INT32: WIDEN(int8_t, int32_t);
-    case MF_INT8 << 4 | MF_INT64: WIDEN(int8_t, int64_t);
-    case MF_INT16 << 4 | MF_INT32: WIDEN(int16_t, int32_t);
-    case MF_INT16 << 4 | MF_INT64: WIDEN(int16_t, int64_t);
-    case MF_INT32 << 4 | MF_INT64: WIDEN(int32_t, int64_t);
-    case MF_UINT8 << 4 | MF_UINT16: WIDEN(uint8_t, uint16_t);
-    case MF_UINT8 << 4 | MF_UINT32: WIDEN(uint8_t, uint32_t);
-    case MF_UINT8 << 4 | MF_UINT64: WIDEN(uint8_t, uint64_t);
-    case MF_UINT16 << 4 | MF_UINT32: WIDEN(uint16_t, uint32_t);
-    case MF_UINT16 << 4 | MF_UINT64: WIDEN(uint16_t, uint64_t);
-    case MF_UINT32 << 4 | MF_UINT64: WIDEN(uint32_t, uint64_t);
-    case MF_FLOAT32 << 4 | MF_FLOAT64: WIDEN(float, double);
-    default: return false;
-    }
-}
-
 static bool
 pointers_many(mf_places places, const mf_mapping *mapping)
 {
@@ -234,6 +193,23 @@ pointers_many(mf_places places, const mf_mapping *mapping)
              return false;
          }
          memcpy(to, &value, sizeof value););
+    return true;
+}
+
+/* Most bytes that may be anything are no pointers. */
+static bool
+words_many(const mf_step *step, mf_places places, const mf_mapping *mapping)
+{
+    copy_many(step->size, places);
+    EACH(for (uint64_t offset = -(uintptr_t)from & 7; offset + 8 <= step->size; offset += 8) {
+        uint64_t value;
+        mf_loss loss;
+        memcpy(&value, from + offset, sizeof value);
+        if (mf_mapping_concerns(mapping, value) && mf_mapping_owns(mapping, value) &&
+            !one_pointer(from + offset, to + offset, mapping, &loss)) {
+            return false;
+        }
+    });
     return true;
 }
 
@@ -254,7 +230,14 @@ mf_step_many(const mf_plan *plan, const mf_step *step, mf_places places, const m
     switch (step->kind) {
     case MF_OP_COPY: copy_many(step->size, moved); return true;
     case MF_OP_POINTER: return pointers_many(moved, mapping);
-    case MF_OP_NUMBER: return widen_many(step->a, step->b, moved) || each(plan, step, places, mapping);
+    case MF_OP_WORDS: return words_many(step, moved, mapping);
+    case MF_OP_NUMBER:
+        switch (mf_numbers_many(step->a, step->b, moved)) {
+        case MF_ALL_FIT: return true;
+        case MF_SOME_LOST: return false;
+        case MF_NOT_KNOWN: break;
+        }
+        return each(plan, step, places, mapping);
     default: return each(plan, step, places, mapping);
     }
 }
