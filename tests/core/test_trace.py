@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import struct
 from typing import ClassVar
 
@@ -158,6 +159,7 @@ def test_an_object_that_ends_where_the_memory_ends_is_read() -> None:
         assert [value for value, _, _ in found.image] == [LOW + 4]
 
 
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer's malloc isn't glibc's")
 def test_all_elements_of_a_malloc_block_are_looked_at() -> None:
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
