@@ -117,6 +117,14 @@ def test_copies_that_stay_neighbours_are_one(pair):
     assert len(pair(old, new).migration("v").plan_ops) == 2 * 32
 
 
+def test_padding_does_not_part_copies_but_what_is_gone_or_new_does(pair):
+    old = "struct {char a; int b; char c; double d; char gone; int e;} v;"
+    new = "struct {char a; int b; char c; double d; int e; int f;} v;"
+    assert len(pair(old, new).migration("v").plan_ops) == 2 * 32
+    old = "struct {char a; int b; int more;} v;"
+    assert len(pair(old, old.replace("char a;", "char a, fresh;")).migration("v").plan_ops) == 2 * 32
+
+
 def test_renames(pair):
     both = pair("struct was {int hp;} v;", "struct now {int pad, health;} v;")
     found = renames.resolve([("was.hp", "now.health"), ("struct was", "struct now")], both.old, both.new)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias
@@ -159,6 +160,36 @@ def ordered(nodes: Iterable[Node]) -> tuple[Node, ...]:
         else:
             found.append(node)
     return tuple(found)
+
+
+def over_padding(
+    nodes: Sequence[Node], old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]
+) -> tuple[Node, ...]:
+    """Return the steps with copies as one where only padding is between them: few long copies are faster.
+
+    ``old`` and ``new``: where something is in both layouts, as (start, end), in order.
+    """
+    found: list[Node] = []
+    for node in nodes:
+        last = found[-1] if found else None
+        if (
+            isinstance(node, Op)
+            and isinstance(last, Op)
+            and node.kind == last.kind == Kind.COPY
+            and node.start - last.start == node.to - last.to
+            and _is_free(old, last.start + last.size, node.start)
+            and _is_free(new, last.to + last.size, node.to)
+        ):
+            found[-1] = replace(last, size=node.start + node.size - last.start)
+        else:
+            found.append(node)
+    return tuple(found)
+
+
+def _is_free(taken: Sequence[tuple[int, int]], start: int, end: int) -> bool:
+    """Tell whether nothing lies between two places."""
+    index = bisect_left(taken, (end, 0))
+    return start <= end and (not index or taken[index - 1][1] <= start)
 
 
 def _place(node: Node) -> int:

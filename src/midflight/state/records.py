@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midflight.artifact.interface import Enum, Record, Scalar
+from midflight.artifact.layout import size_of
 from midflight.state.numbers import convert_bits
-from midflight.state.ops import Start, ordered
+from midflight.state.ops import Start, ordered, over_padding
 from midflight.state.parts import Note, Part, Trailing, refused
 from midflight.state.unchanged import not_copyable, split_trailing
 
@@ -103,7 +104,17 @@ class Records:
             rest = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
             changes.append(Note("", f": {', '.join(moved[:_SHOWN])}{rest} moved"))
         trailing, problems = self._trailing(old, new)
-        return Part(ordered(nodes), tuple(changes), (*refusals, *problems), same, trailing)
+        steps = over_padding(ordered(nodes), self._covered(self._old, before), self._covered(self._new, after))
+        return Part(steps, tuple(changes), (*refusals, *problems), same, trailing)
+
+    def _covered(self, names: Names, members: dict[str, Member]) -> list[tuple[int, int]]:
+        """Return where members begin and end, in bytes."""
+        found = []
+        for member in members.values():
+            start, bits = member.place
+            size = size_of(names.interface.types, member.field.type) or 0
+            found.append((start // 8, (start + (size * 8 if bits is None else bits) + 7) // 8))
+        return sorted(found)
 
     def _parted(self, old: Member, after: dict[str, Member]) -> bool:
         """Tell whether an anonymous union's members are somewhere else now."""
