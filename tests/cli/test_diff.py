@@ -71,6 +71,14 @@ def test_json(command: Run) -> None:
     assert json.loads(command("diff", "--json", "old.c", "old.c").stdout)["changes"] == []
 
 
+def test_migrations_in_the_source_count(tmp_path: Path, command: Run) -> None:
+    (tmp_path / "old.c").write_text(_OLD, encoding="utf-8")
+    function = "void midflight_migrate_player(const void *old, void *new) { *(int *)new = *(const short *)old; }"
+    (tmp_path / "new.c").write_text(_NEW + function, encoding="utf-8")
+    done = command("diff", "old.c", "new.c")
+    assert "[]: by the program's migration of player" in done.stdout
+
+
 def test_renames_in_the_source_count(tmp_path: Path, command: Run) -> None:
     (tmp_path / "old.c").write_text(_OLD, encoding="utf-8")
     renamed = _NEW.replace("hp", "health").replace("fresh", "others")

@@ -14,6 +14,7 @@ from midflight.artifact.interface import Record
 from midflight.state import renames
 from midflight.state.layout import Layouts
 from midflight.state.match import match
+from midflight.state.migrators import migrators
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +46,7 @@ def forecast(old: Interface, new: Interface, data: bytes, pairs: Iterable[tuple[
     """Return what would become of everything; ``data``: the new library's bytes, for the renames in its source."""
     own, warnings = renames.read(data)
     found = renames.resolve([*own, *pairs], old, new)
-    layouts = Layouts(old, new, found)
+    layouts = Layouts(old, new, found, migrators(new))
     matches = match(old, new, found)
     return Forecast(tuple(_variables(layouts, matches)), tuple(_types(layouts)), (*warnings, *found.warnings))
 
