@@ -294,14 +294,18 @@ mf_image_changed(const mf_image *image, uint64_t address, uint64_t size)
 
 /* ---- closing ------------------------------------------------------------------------------------------------------ */
 
+size_t
+mf_image_threads(const mf_image *image, char *text, size_t size)
+{
+    return mf_leftovers_describe(image->facts.low, image->facts.high, text, size);
+}
+
 bool
 mf_image_is_held(const mf_image *image, char *text, size_t size)
 {
     int number;
-    size_t threads = mf_leftovers_inside(image->facts.low, image->facts.high, &number);
+    size_t threads = mf_leftovers_describe(image->facts.low, image->facts.high, text, size);
     if (threads != 0) {
-        snprintf(text, size, "%zu thread%s that it started (one is thread %d)", threads, threads == 1 ? "" : "s",
-                 number);
         return true;
     }
     threads = mf_thread_keys_running(image->facts.low, image->facts.high);

@@ -56,6 +56,11 @@ uintptr_t mf_image_symbol(const mf_image *image, const char *name);
  * Precondition: it isn't closed. */
 bool mf_image_changed(const mf_image *image, uint64_t address, uint64_t size);
 
+enum { MF_IMAGE_TEXT = 512 }; /* room for what the two below have to say */
+
+/* Says which threads the library has started that are alive, "" if there are none; returns how many. */
+size_t mf_image_threads(const mf_image *image, char *text, size_t size);
+
 /* Whether something that the library left behind points into it (a thread, a signal handler): closing it now would
  * crash the process later.  Says what in `text`. */
 bool mf_image_is_held(const mf_image *image, char *text, size_t size);

@@ -3,8 +3,10 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <threads.h>
 #include <unistd.h>
@@ -62,18 +64,67 @@ drop(thread *one)
 }
 
 size_t
-mf_leftovers_inside(uintptr_t low, uintptr_t high, int *number)
+mf_leftovers_inside(uintptr_t low, uintptr_t high, int *numbers, size_t room)
 {
     size_t count = 0;
-    *number = 0;
     pthread_mutex_lock(&lock);
     for (const thread *one = threads; one != NULL; one = one->next) {
         if (one->code >= low && one->code < high) {
+            if (count < room) {
+                numbers[count] = one->number;
+            }
             count++;
-            *number = one->number;
         }
     }
     pthread_mutex_unlock(&lock);
+    return count;
+}
+
+/* ---- their names --------------------------------------------------------------------------------------------------- */
+
+enum { SHOWN = 3, NAME_SIZE = 32 };
+
+static void
+name_of(int number, char *name)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", number);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = file >= 0 ? read(file, name, NAME_SIZE - 1) : -1;
+    if (file >= 0) {
+        close(file);
+    }
+    name[size > 0 ? size - 1 : 0] = '\0'; /* there is a newline behind it */
+}
+
+static size_t
+put(char *text, size_t size, size_t at, const char *between, int number)
+{
+    char name[NAME_SIZE] = "";
+    if (number == 0) {
+        return at + (size_t)snprintf(text + at, size - at, "%sone that is starting", between);
+    }
+    name_of(number, name);
+    return at + (size_t)snprintf(text + at, size - at, "%s'%s' (%d)", between, name, number);
+}
+
+size_t
+mf_leftovers_describe(uintptr_t low, uintptr_t high, char *text, size_t size)
+{
+    int numbers[SHOWN];
+    size_t count = mf_leftovers_inside(low, high, numbers, SHOWN), at;
+    text[0] = '\0';
+    if (count == 0 || size < SHOWN * (NAME_SIZE + 32) + 64) {
+        return count;
+    }
+    at = (size_t)snprintf(text, size, "thread%s ", count == 1 ? "" : "s");
+    for (size_t i = 0; i < count && i < SHOWN; i++) {
+        at = put(text, size, at, i == 0 ? "" : i + 1 == count ? " and " : ", ", numbers[i]);
+    }
+    if (count > SHOWN) {
+        at += (size_t)snprintf(text + at, size - at, " and %zu more", count - SHOWN);
+    }
+    snprintf(text + at, size - at, " that it started");
     return count;
 }
 

@@ -18,8 +18,13 @@
 /* The functions that a private copy is bound to instead of the system's, ended by a NULL symbol. */
 extern const mf_wrapper mf_leftovers_wrappers[];
 
-/* How many threads whose code lies in [low, high) are alive; `*thread` is the kernel's number of one (0: starting). */
-size_t mf_leftovers_inside(uintptr_t low, uintptr_t high, int *thread);
+/* How many threads whose code lies in [low, high) are alive; `numbers` gets the kernel's numbers (0: starting) of the first
+ * `room` of them. */
+size_t mf_leftovers_inside(uintptr_t low, uintptr_t high, int *numbers, size_t room);
+
+/* Says which threads whose code lies in [low, high) are alive, by name and number: "thread 'net-poll' (1234) that it
+ * started".  Returns how many there are. */
+size_t mf_leftovers_describe(uintptr_t low, uintptr_t high, char *text, size_t size);
 
 /* The first signal whose handler lies in [low, high), or 0. */
 int mf_leftovers_signal_inside(uintptr_t low, uintptr_t high);

@@ -185,11 +185,22 @@ static PyObject *
 image_held_by(PyObject *object, void *Py_UNUSED(closure))
 {
     Image *self = (Image *)object;
-    char text[200];
+    char text[MF_IMAGE_TEXT];
     if (self->image == NULL || !mf_image_is_held(self->image, text, sizeof text)) {
         Py_RETURN_NONE;
     }
-    return PyUnicode_FromString(text);
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "backslashreplace");
+}
+
+static PyObject *
+image_threads(PyObject *object, void *Py_UNUSED(closure))
+{
+    Image *self = (Image *)object;
+    char text[MF_IMAGE_TEXT] = "";
+    if (self->image != NULL) {
+        mf_image_threads(self->image, text, sizeof text);
+    }
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "backslashreplace");
 }
 
 static PyObject *
@@ -223,6 +234,7 @@ static PyMemberDef members[] = {
 };
 
 static PyGetSetDef getters[] = {
+    {"threads", image_threads, NULL, "Which threads the library has started that are alive.", NULL},
     {"held_by", image_held_by, NULL, "What the library left behind that points into it, or None.", NULL},
     {NULL},
 };

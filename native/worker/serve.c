@@ -145,6 +145,14 @@ bring_text_at(mf_serving *self)
     bring(self, text != NULL ? text : "", text != NULL ? strlen(text) + 1 : 0);
 }
 
+static void
+bring_threads(mf_serving *self)
+{
+    char text[MF_IMAGE_TEXT];
+    mf_image_threads(image, text, sizeof text);
+    bring(self, text, strlen(text));
+}
+
 void
 serve_request(mf_serving *self)
 {
@@ -158,6 +166,7 @@ serve_request(mf_serving *self)
     case MF_PEEK: bring(self, place_of(slot->number), slot->length); break;
     case MF_CHANGED: find_changed(self); break;
     case MF_TEXT: bring_text_at(self); break;
+    case MF_THREADS: bring_threads(self); break;
     case MF_POKE:
         memcpy(place_of(slot->number), (const char *)channel + slot->at, slot->length);
         slot->kind = MF_DONE;

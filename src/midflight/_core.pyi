@@ -124,6 +124,9 @@ class Image:
     @property
     def held_by(self) -> str | None:
         """What the library left behind that points into it: threads, signal handlers."""
+    @property
+    def threads(self) -> str:
+        """Which threads the library has started that are alive, by name and number; "": none."""
     def close(self) -> bool:
         """Close it, or try again; return whether the process's memory map shows that it is gone."""
 

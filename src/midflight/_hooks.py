@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from midflight._control import control_of
-from midflight._errors import HookError, MidflightError
+from midflight._errors import HookError, WorkerCrashedError
 from midflight._lane import hooks_of
 from midflight._running import Running
 
@@ -47,8 +47,8 @@ def run(generation: Generation, hook: str, control: Control) -> None:
     generation.running.append(running)
     try:
         refusal = refusal_of(running, control.options.hook_timeout)
-    except MidflightError as error:
-        raise _hook_error(generation, hook, control, explain(error)) from error
+    except Exception as error:
+        raise _hook_error(generation, hook, control, explain(error, hook)) from error
     if refusal:
         raise _hook_error(generation, hook, control, refusal)
 
@@ -61,9 +61,14 @@ def refusal_of(running: Running, timeout: float) -> str:
     return f"has refused: it returned {answer}" if answer else ""
 
 
-def explain(error: MidflightError) -> str:
+def explain(error: Exception, hook: str) -> str:
     """Say what a hook did that raised."""
-    return error.what if isinstance(error, HookError) else f"raised {type(error).__name__}: {error}"
+    if isinstance(error, HookError):
+        return error.what
+    if isinstance(error, WorkerCrashedError):
+        lost = ", and its data with it" if hook == SAVE else ""
+        return f"crashed: {error.what}{lost}"
+    return f"raised {type(error).__name__}: {error}"
 
 
 def _hook_error(generation: Generation, hook: str, control: Control, did: str) -> HookError:

@@ -13,7 +13,7 @@ import pytest
 import midflight
 from tests.hazards.conftest import CRASHES, GOODBYE, is_mapped, settled
 
-THREADS_OF_ITS_OWN = "1 thread that it started"
+THREADS_OF_ITS_OWN = "thread '"
 
 # ---- threads inside -------------------------------------------------------------------------------------------------
 

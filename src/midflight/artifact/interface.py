@@ -164,6 +164,8 @@ class Interface(msgspec.Struct, frozen=True):
     ``unknown``: names of exported functions that nothing is said about (assembler, or a part built without ``-g``).
     ``needs``: functions that the library calls and doesn't have, as it declares them itself; ``needs_variables``: names
     of variables that it uses and doesn't have.
+
+    ``hooks``: functions that midflight calls, and programs don't (see `midflight.artifact.hooks`).
     """
 
     types: tuple[Type, ...]
@@ -173,6 +175,7 @@ class Interface(msgspec.Struct, frozen=True):
     language: str = ""
     unknown: tuple[str, ...] = ()
     needs: tuple[Function, ...] = ()
+    hooks: tuple[Function, ...] = ()
     needs_variables: tuple[str, ...] = ()
 
     def strip(self, type_id: TypeId) -> Type:

@@ -21,11 +21,14 @@ from midflight._errors import InterfaceError
 from midflight._fork import Lock
 from midflight.artifact.dwarf import reader as dwarf
 from midflight.artifact.elf import Elf, exported_symbols
+from midflight.artifact.hooks import take_hooks
 from midflight.artifact.interface import Interface  # noqa: TC001 - msgspec reads the annotation
 from midflight.artifact.type_table import has_cycle, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
+
+    from midflight.artifact.elf import Symbol
 
 __all__ = ["Declared", "exported_symbols", "read_interface"]
 
@@ -62,6 +65,10 @@ def read_interface(data: bytes, *, sha256: str, declared: Declared | None = None
     """
     if declared is not None:
         return _read_declared(declared, data)
+    return take_hooks(_read(data, sha256))
+
+
+def _read(data: bytes, sha256: str) -> Interface:
     with _lock:
         found = _remembered.get(sha256)
         if found is not None:
@@ -85,11 +92,15 @@ def forget() -> None:
 
 
 def _read_declared(declared: Declared, data: bytes) -> Interface:
+    exports = Elf(data).exports
+    return take_hooks(_read_declarations(declared, exports), exports)
+
+
+def _read_declarations(declared: Declared, exports: Mapping[str, Symbol]) -> Interface:
     # Imported here because they bring a C parser with them, which most programs never need.
     from midflight.artifact import declared as declarations  # noqa: PLC0415
     from midflight.artifact import protocol  # noqa: PLC0415
 
-    exports = Elf(data).exports
     if isinstance(declared, str) and _is_header(declared):
         declared = Path(declared)
     if isinstance(declared, Path):

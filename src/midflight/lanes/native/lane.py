@@ -25,13 +25,14 @@ from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
 from midflight.lanes.native import neighbours
 from midflight.lanes.native.bindings import Binder
+from midflight.lanes.native.hooks import make_hooks
 from midflight.lanes.native.memory import OwnData, OwnMemory
 from midflight.lanes.native.place import Place, explain
 from midflight.lanes.native.services import ServiceThunks
 from midflight.lanes.native.tenant import Tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from midflight._core import Binding, Image, Table
     from midflight._lane import ExplicitFunction, Wanted
@@ -72,6 +73,7 @@ class NativeLane:
             table, explicit = _bind(wanted, image, binder)
             code = NativeCode(image, table, binder, explicit, place, tenant)
             code.services = thunks
+            code.hooks = _hooks(wanted, image, table)
         except BaseException:
             tenant.closing()
             if image.held_by is None and image.close():
@@ -102,6 +104,7 @@ class NativeCode:
         self.heap = tenant.heap
 
     failing: Callable[[], object] | None = None
+    hooks: Mapping[str, Callable[[], int]] = {}
     services: ServiceThunks | None = None
     """Kept for as long as the library may call them."""
 
@@ -132,6 +135,10 @@ class NativeCode:
     def set_yield(self, wanted: bool) -> None:  # noqa: FBT001 - as the core has it
         """Say to its calls whether they should return soon."""
         self._tenant.set_yield(wanted)
+
+    def threads(self) -> str:
+        """Say which threads the library has started that are alive."""
+        return self._image.threads
 
     def retire(self) -> Held | None:
         """Unload the image; see `midflight._lane.Code`."""
@@ -211,6 +218,12 @@ def _bind(wanted: Wanted, image: Image, binder: Binder) -> tuple[Table, _Explici
     for key, one in wanted.explicit.items():
         explicit.add(table, wanted.slots[key], one)
     return table, explicit
+
+
+def _hooks(wanted: Wanted, image: Image, table: Table) -> dict[str, Callable[[], int]]:
+    interface = wanted.interface
+    addresses = {hook.symbol: _address(image, hook.symbol, wanted.source) for hook in interface.hooks}
+    return make_hooks(interface, addresses, table)
 
 
 class _Explicit:

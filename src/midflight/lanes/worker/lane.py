@@ -21,18 +21,19 @@ from midflight.lanes.native import neighbours
 from midflight.lanes.native.place import Place, explain
 from midflight.lanes.worker.backtrace import backtrace
 from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
+from midflight.lanes.worker.hooks import make_hooks, run_in_fresh
 from midflight.lanes.worker.memory import WorkerData, WorkerMemory
-from midflight.lanes.worker.process import Process, Program, installed_program
+from midflight.lanes.worker.process import READY_TIMEOUT, Process, Program, installed_program
 from midflight.lanes.worker.services import WorkerServices
 
 if TYPE_CHECKING:
-    from midflight._core import Binding
+    from midflight._core import Binding, Link
     from midflight._lane import ExplicitFunction, Wanted
     from midflight.artifact.interface import Interface, TypeId
     from midflight.build import Artifact
     from midflight.lanes import LaneOptions
 
-_SYMBOLS = 4
+_SYMBOLS, _THREADS = 4, 15
 
 
 class WorkerLane:
@@ -130,6 +131,8 @@ class WorkerCode:
         self.warnings: tuple[str, ...] = ()
         self._interface = wanted.interface
         self._addresses = self._find(wanted)
+        self.hooks = make_hooks(wanted.module, wanted.interface, self._addresses, process.worker)
+        process.prepare = self._prepare_fresh
         self.binder = self._new_binder(wanted.interface, self.ctypes)
         self.table = self._bind(wanted)
 
@@ -140,7 +143,7 @@ class WorkerCode:
 
     def _find(self, wanted: Wanted) -> dict[str, int]:
         """Return the link-time addresses of all functions, by qualified name."""
-        functions = wanted.interface.functions
+        functions = (*wanted.interface.functions, *wanted.interface.hooks)
         names = b"".join(function.symbol.encode() + b"\0" for function in functions)
         answer = self._process.request(_SYMBOLS, 0, names) if names else b""
         found: dict[str, int] = {}
@@ -193,6 +196,18 @@ class WorkerCode:
     def from_native(self, type_id: TypeId, value: int) -> Any:
         """Convert an integer or an address that a variable holds, by the rules for results."""
         return self.binder.from_native(self.table, type_id, value)
+
+    # ---- hooks and threads
+
+    ends_hooks = True
+
+    def _prepare_fresh(self, link: Link) -> None:
+        """Make a worker ready that takes the place of one that has died."""
+        run_in_fresh("midflight_loaded", self._wanted_module, self._interface, self._addresses, READY_TIMEOUT, link)
+
+    def threads(self) -> str:
+        """Say which threads the library has started that are alive."""
+        return self._process.request(_THREADS, 0).decode("utf-8", "backslashreplace")
 
     # ---- the end
 

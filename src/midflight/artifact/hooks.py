@@ -1,0 +1,52 @@
+"""Which of a library's functions are hooks: called by midflight when versions come and go, not by programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from midflight._errors import InterfaceError
+from midflight.artifact.interface import Scalar, Void
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from midflight.artifact.interface import Function, Interface
+
+HOOKS = ("midflight_loaded", "midflight_save", "midflight_restore", "midflight_unloading")
+
+_INT = 4
+
+
+def take_hooks(interface: Interface, exports: Collection[str] = ()) -> Interface:
+    """Return the interface with its hooks apart from its functions.
+
+    ``exports``: names that the library has, where that isn't said in ``unknown``.  Raises `InterfaceError` for a hook
+    of another type, or of an unknown one: what it returns must be known.
+    """
+    hooks = tuple(function for function in interface.functions if function.name in HOOKS)
+    for function in hooks:
+        _check(interface, function)
+    named = {function.name for function in hooks}
+    for name in HOOKS:
+        if name not in named and (name in exports or name in interface.unknown):
+            what = f"{name} is exported, but nothing says whether it returns an int"
+            raise InterfaceError(what, todo=f"build with -g, or declare it in interface=: int {name}(void);")
+    if not hooks:
+        return interface
+    others = tuple(function for function in interface.functions if function.name not in HOOKS)
+    return msgspec.structs.replace(interface, functions=others, hooks=hooks)
+
+
+def returns_int(interface: Interface, hook: Function) -> bool:
+    """Whether a hook says how it went."""
+    return not isinstance(interface.strip(hook.result), Void)
+
+
+def _check(interface: Interface, hook: Function) -> None:
+    result = interface.strip(hook.result)
+    is_int = isinstance(result, Scalar) and result.kind == "int" and result.size == _INT
+    if hook.params or hook.variadic or not (is_int or isinstance(result, Void)):
+        what = f"the hook {hook.name} is declared as {interface.describe(hook)}"
+        raise InterfaceError(what, todo=f"make it int {hook.name}(void), or void {hook.name}(void)")
