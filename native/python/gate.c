@@ -23,6 +23,7 @@ typedef struct Gate {
     PyObject_HEAD
     PyObject *tables;      /* a tuple, owned; each of them refers back here until the gate opens */
     unsigned long owner;   /* the thread that moves the state */
+    Py_ssize_t waiting;    /* threads that it holds back */
     bool empty;            /* nobody was inside, and nobody has come in since */
     _Atomic uint32_t open;
     _Atomic uint32_t left; /* counts up whenever the last call leaves a table */
@@ -170,6 +171,7 @@ gate_pass(Table *table)
         return -1;
     }
     Py_INCREF(self);
+    self->waiting++;
     int problem = 0;
     while (problem == 0 && !atomic_load(&self->open)) {
         Py_BEGIN_ALLOW_THREADS
@@ -177,6 +179,7 @@ gate_pass(Table *table)
         Py_END_ALLOW_THREADS
         problem = PyErr_CheckSignals();
     }
+    self->waiting--;
     Py_DECREF(self);
     return problem;
 }
@@ -276,6 +279,11 @@ gate_inside(PyObject *object, void *Py_UNUSED(closure))
 
 /* ---- the object ------------------------------------------------------------------------------------------------------ */
 
+static PyMemberDef members[] = {
+    {"waiting", T_PYSSIZET, offsetof(Gate, waiting), READONLY, "Threads that it holds back."},
+    {NULL},
+};
+
 static PyGetSetDef getters[] = {
     {"inside", gate_inside, NULL, "Calls under way.", NULL},
     {NULL},
@@ -292,6 +300,7 @@ static PyType_Slot slots[] = {
     {Py_tp_doc, "Holds calls back while a version's state moves."},
     {Py_tp_new, gate_new},
     {Py_tp_dealloc, gate_dealloc},
+    {Py_tp_members, members},
     {Py_tp_getset, getters},
     {Py_tp_methods, methods},
     {0, NULL},

@@ -248,6 +248,29 @@ table_unpin(PyObject *object, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+/* For what uses a version's data without calling it: counted like a call, so that data don't move meanwhile. */
+static PyObject *
+table_enter(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    Table *self = (Table *)object;
+    int passed = self->gate != NULL ? gate_pass(self) : 1;
+    if (passed == 1) {
+        self->inside++;
+    }
+    return passed >= 0 ? PyBool_FromLong(passed) : NULL;
+}
+
+static PyObject *
+table_leave(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    Table *self = (Table *)object;
+    self->inside--;
+    if (self->watched) {
+        table_left(self);
+    }
+    Py_RETURN_NONE;
+}
+
 bool
 table_entered_here(const Table *self)
 {
@@ -282,6 +305,8 @@ static PyGetSetDef getters[] = {
 static PyMethodDef methods[] = {
     {"close", table_close, METH_NOARGS, "Close the table if nothing holds it; return whether it is closed."},
     {"put", table_put, METH_VARARGS, "Give an empty slot a binding."},
+    {"enter", table_enter, METH_NOARGS, "Count in what uses its data; False: it had to wait, look again what is current."},
+    {"leave", table_leave, METH_NOARGS, "Count it out."},
     {"pin", table_pin, METH_NOARGS, "Hold the version."},
     {"unpin", table_unpin, METH_NOARGS, "Let go of it."},
     {"entered_here", table_is_entered_here, METH_NOARGS, "Return whether this thread is inside a call of this version."},

@@ -52,7 +52,7 @@ def check_carry(carry: Carry) -> str | tuple[str, ...]:
 
 def check_on_dangling(choice: OnDangling) -> str:
     """Return what ``on_dangling=`` means.  Raises `SourceError`."""
-    if choice not in {"refuse", "keep"}:
+    if not isinstance(choice, str) or choice not in {"refuse", "keep"}:
         raise SourceError(f"on_dangling={choice!r} means nothing", todo="use 'refuse' or 'keep'")
     return choice
 

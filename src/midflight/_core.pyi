@@ -68,6 +68,7 @@ class Gate:
     """
 
     inside: int
+    waiting: int
     def __new__(cls, tables: Sequence[Table]) -> Gate:
         """Close it.  Raises `SwapInsideError` from inside a call, ValueError for a table that has a gate already."""
     def wait(self, timeout: float, /) -> bool:
@@ -183,6 +184,13 @@ class Table:
         """Give an empty slot a binding.  Raises ValueError for one that is taken."""
     def close(self) -> bool:
         """Close it if nothing holds it; return whether it is closed.  Precondition: no cell offers it."""
+    def enter(self) -> bool:
+        """Count in what uses the version's data without calling it, unless there is a gate that this thread waits at.
+
+        False: it has waited, and isn't counted in: look again what is current.
+        """
+    def leave(self) -> None:
+        """Count it out."""
     def pin(self) -> None:
         """Hold the version.  Raises `UnloadedError` once it is closed."""
     def unpin(self) -> None: ...

@@ -5,8 +5,8 @@ Guarantees:
   nothing has changed; after it, the module goes back to the version before.
 - Hooks run in a thread of their own.  A hook that hangs goes on there: its version stays loaded, and says by what it is
   held.
-- `midflight_loaded` runs once in each version; `midflight_unloading` once in each that `midflight_loaded` hasn't
-  refused.
+- `midflight_loaded` runs once in each version; `midflight_unloading` once in each in which neither `midflight_loaded`
+  has failed nor `midflight_restore` has crashed.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def run(generation: Generation, hook: str, control: Control) -> None:
     try:
         refusal = refusal_of(running, control.options.hook_timeout)
     except Exception as error:
+        if hook == RESTORE:
+            generation.unloading_wanted = False  # a version that crashes is run no further
         raise _hook_error(generation, hook, control, explain(error, hook)) from error
     if refusal:
         raise _hook_error(generation, hook, control, refusal)

@@ -121,8 +121,10 @@ class Variables(Mapping[str, Any]):
 
     @contextmanager
     def _place(self, name: str) -> Iterator[_Place]:
-        """Find a variable, in a version that stays loaded meanwhile."""
+        """Find a variable, in a version that stays loaded, and whose data don't move, meanwhile."""
         generation, code, hold = self._held()
+        while not code.table.enter():  # its data have moved meanwhile
+            generation, code, hold = self._held()
         try:
             interface = generation.interface
             found = next((one for one in interface.variables if one.name == name), None)
@@ -140,6 +142,7 @@ class Variables(Mapping[str, Any]):
             size = size_of(interface.types, found.type) or 1
             yield _Place(interface, code, found, subject, code.variable(found.address, size))
         finally:
+            code.table.leave()
             del hold
 
     def _missing(self, generation: Generation, name: str) -> MissingVariableError:

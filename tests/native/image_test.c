@@ -89,11 +89,11 @@ static void
 test_threads(void)
 {
     mf_image *image = open_image("unique.so", false);
-    char why[200];
-    CHECK(!mf_image_is_held(image, why, sizeof why));
+    char why[MF_IMAGE_TEXT];
+    CHECK(!mf_image_is_held(image, why, sizeof why) && mf_image_threads(image, why, sizeof why) == 0);
     CHECK(call(image, "start_threads") == 0);
-    CHECK(mf_image_is_held(image, why, sizeof why));
-    CHECK(strstr(why, "2 threads") != NULL);
+    CHECK(mf_image_is_held(image, why, sizeof why) && mf_image_threads(image, why, sizeof why) == 2);
+    CHECK(strncmp(why, "threads '", 9) == 0 && strstr(why, ") and '") != NULL && strstr(why, " that it started") != NULL);
     CHECK(call(image, "end_threads") == 0); /* joins them */
     CHECK(!mf_image_is_held(image, why, sizeof why));
     CHECK(mf_image_close(image));
