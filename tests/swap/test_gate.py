@@ -448,17 +448,16 @@ def test_the_child_of_a_fork_doesnt_wait(counting) -> None:
 # ---- calls that can be long ------------------------------------------------------------------------------------------
 
 
-def test_code_is_told_while_it_is_waited_for(counting) -> None:
+def test_code_is_told_while_it_is_waited_for(counting, monkeypatch) -> None:
     told = []
     generation = control_of(counting).current
-    generation.code.ask_to_yield = lambda *, wanted: told.append(wanted)
+    monkeypatch.setattr(generation.code, "set_yield", told.append, raising=False)
     closed = Closed([(control_of(counting), generation)])
     assert told == [True]
     closed.wait(0)
     closed.open()
     assert told == [True, False]
     assert closed.seconds > 0
-    del generation.code.ask_to_yield
 
 
 @pytest.mark.parametrize("option", ["timeout", "carry", "on_dangling"])
