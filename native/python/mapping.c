@@ -21,6 +21,21 @@ convert_word(PyObject *object, void *result)
     return PyErr_Occurred() ? 0 : 1;
 }
 
+PyObject *
+tuple_of(const uint64_t *numbers, uint32_t count)
+{
+    PyObject *tuple = PyTuple_New(count);
+    for (uint32_t i = 0; tuple != NULL && i < count; i++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(numbers[i]);
+        if (number == NULL) {
+            Py_CLEAR(tuple);
+        } else {
+            PyTuple_SET_ITEM(tuple, i, number);
+        }
+    }
+    return tuple;
+}
+
 int
 items_from(PyObject *sequence, const char *what, size_t size, item_from *item, void *closure, void **items,
            size_t *count)

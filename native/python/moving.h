@@ -5,10 +5,11 @@
 #include "core.h"
 
 #include "../mapping.h"
-#include "../number.h"
 
 /* A converter for PyArg_Parse: a number of 64 bits, not negative. */
 int convert_word(PyObject *object, void *result);
+
+PyObject *tuple_of(const uint64_t *numbers, uint32_t count);
 
 /* A converter for PyArg_Parse: a Mapping, or NULL for None; borrowed. */
 int convert_mapping(PyObject *object, void *result);

@@ -107,15 +107,7 @@ static PyObject *
 loss_of(const mf_loss *loss)
 {
     static const char *const kinds[] = {"range", "inexact", "lost", "dangling", "locked", "enum"};
-    PyObject *at = PyTuple_New(loss->depth);
-    for (uint32_t i = 0; at != NULL && i < loss->depth; i++) {
-        PyObject *iteration = PyLong_FromUnsignedLongLong(loss->at[i]);
-        if (iteration == NULL) {
-            Py_CLEAR(at);
-        } else {
-            PyTuple_SET_ITEM(at, i, iteration);
-        }
-    }
+    PyObject *at = tuple_of(loss->at, loss->depth);
     PyObject *value = at != NULL ? value_of(&loss->value) : NULL;
     if (value == NULL) {
         Py_XDECREF(at);

@@ -102,15 +102,7 @@ step_of(const mf_trace *trace, uint32_t node, uint64_t offset)
     uint64_t element = offset / shape->size; /* it has a pointer, so it has a size */
     mf_located located;
     mf_shape_locate(shape, offset % shape->size, &located);
-    PyObject *at = PyTuple_New(located.depth);
-    for (uint32_t i = 0; at != NULL && i < located.depth; i++) {
-        PyObject *iteration = PyLong_FromUnsignedLongLong(located.at[i]);
-        if (iteration == NULL) {
-            Py_CLEAR(at);
-        } else {
-            PyTuple_SET_ITEM(at, i, iteration);
-        }
-    }
+    PyObject *at = tuple_of(located.at, located.depth);
     return at != NULL ? Py_BuildValue("(IKIN)", (unsigned)trace->node[node].shape, (unsigned long long)element,
                                       (unsigned)located.path, at)
                       : NULL;
