@@ -125,6 +125,27 @@ def test_padding_does_not_part_copies_but_what_is_gone_or_new_does(pair):
     assert len(pair(old, old.replace("char a;", "char a, fresh;")).migration("v").plan_ops) == 2 * 32
 
 
+def _doubling(inner: str) -> str:
+    levels = [f"struct s{level} {{struct s{level - 1} a, b; char c;}};" for level in range(1, 40)]
+    return f"struct s0 {{{inner}}}; {' '.join(levels)} struct s39 *v;"
+
+
+@pytest.mark.parametrize(("old", "new"), [("void *p;", "void *p;"), ("short n;", "int n;"), ("int gone;", "long n;")])
+def test_a_type_with_more_parts_than_memory_is_refused(pair, old, new):
+    both = pair(_doubling(old), _doubling(new))
+    found = [next(i for i, one in enumerate(side.types) if getattr(one, "name", "") == "struct s39")
+             for side in (both.old, both.new)]  # fmt: skip
+    from midflight.state.layout import Layouts
+
+    assert "too many parts" in str(Layouts(both.old, both.new).migration(*found).refusals)
+
+
+def test_a_large_array_is_planned_at_once(pair):
+    found = pair("short v[3000][3000][300];", "int v[3000][3000][300];").migration("v")
+    assert found.fields == ()
+    assert len(found.plan_ops) == 4 * 32
+
+
 def test_renames(pair):
     both = pair("struct was {int hp;} v;", "struct now {int pad, health;} v;")
     found = renames.resolve([("was.hp", "now.health"), ("struct was", "struct now")], both.old, both.new)

@@ -21,8 +21,8 @@ from midflight import _core
 from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar
 from midflight.artifact.layout import POINTER_SIZE, size_of
 from midflight.state import numbers
-from midflight.state.ops import MOST_LOOPS, Custom, Kind, Op, Start, Writer, customs, depth, ordered, spelled, weight
-from midflight.state.parts import Note, Part, refused
+from midflight.state.ops import MOST_LOOPS, Custom, Kind, Op, Start, Writer, customs, depth, ordered, spelled
+from midflight.state.parts import Note, Part, bounded, refused
 from midflight.state.records import Records
 from midflight.state.renames import NONE
 from midflight.state.runs import place, runs
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from midflight.state.ops import Node
     from midflight.state.renames import Renames
 
-_MOST_STEPS = 1 << 16
 _NOT_IN_BLOCK = "it ends in a flexible array; only a typed block (MF_NEW) knows how many elements that has"
 
 
@@ -133,7 +132,7 @@ class Layouts:
         if part.trailing is not None and not block:
             refusals.append(Note("", f": {_NOT_IN_BLOCK}"))
         nodes = ordered(part.nodes)
-        if not refusals and (weight(nodes) > _MOST_STEPS or depth(nodes) > MOST_LOOPS):
+        if not refusals and depth(nodes) > MOST_LOOPS:
             refusals.append(Note("", ": it is nested too deeply"))
         changes = tuple(str(note) for note in part.changes)
         sizes = (from_size or 0, to_size or 0)
@@ -160,10 +159,7 @@ class Layouts:
         """Return what becomes of a type's bytes."""
         known = self._parts.get((old, new))
         if known is None:
-            known = self._build(old, new)
-            if weight(known.nodes) > _MOST_STEPS:
-                known = refused("it has too many parts")
-            self._parts[old, new] = known
+            known = self._parts[old, new] = bounded(self._build(old, new))
         return known
 
     def _build(self, old: TypeId, new: TypeId) -> Part:

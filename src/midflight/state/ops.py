@@ -110,12 +110,17 @@ class Custom:
 Node: TypeAlias = Op | Loop | Start | Custom
 
 
+def has_customs(nodes: Iterable[Node]) -> bool:
+    """Tell whether there is a struct that the user migrates."""
+    return any(has_customs(node.body) if isinstance(node, Loop) else isinstance(node, Custom) for node in nodes)
+
+
 def customs(nodes: Iterable[Node], start: int = 0, to: int = 0) -> Iterator[Custom]:
     """Return each place of a struct that the user migrates, in one element."""
     for node in nodes:
         if isinstance(node, Custom):
             yield node.moved(start, to, "")
-        elif isinstance(node, Loop):
+        elif isinstance(node, Loop) and has_customs(node.body):
             for index in range(node.count):
                 offsets = start + node.start + index * node.stride, to + node.to + index * node.to_stride
                 yield from customs(node.body, *offsets)

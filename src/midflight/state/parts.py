@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from midflight.state.ops import joined
+from midflight.state.ops import joined, weight
 
 if TYPE_CHECKING:
     from midflight.artifact.interface import TypeId
     from midflight.state.ops import Node
+
+_MOST_STEPS = 1 << 16
+_MOST_NOTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,13 @@ class Part:
             self.same and start == to,
             self.trailing,
         )
+
+
+def bounded(part: Part) -> Part:
+    """Return the part, or a refusal where a type has more parts than anybody wrote by hand."""
+    if weight(part.nodes) > _MOST_STEPS:
+        return refused("it has too many parts")
+    return replace(part, changes=part.changes[:_MOST_NOTES], refusals=part.refusals[:_MOST_NOTES])
 
 
 def refused(text: str) -> Part:

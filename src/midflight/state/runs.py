@@ -8,6 +8,7 @@ start of an array's element is always meant as the element, as that of a variabl
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from midflight.state.numbers import class_size
@@ -30,15 +31,13 @@ def runs(nodes: Sequence[Node]) -> tuple[Run, ...]:
     pieces: list[Run] = []
     starts: dict[int, int] = {}
     elements: dict[int, int] = {}
-    for found in _walk(nodes, 0, 0):
+    for found in islice(_walk(nodes, 0, 0), _MOST_RUNS):
         if isinstance(found, Start):
             starts[found.start] = found.to
         elif found[2]:
             pieces.append(found)
         else:
             elements[found[0]] = found[1]
-        if len(pieces) > _MOST_RUNS:
-            break
     goals = starts | elements
     left = [piece for run in _merged(pieces) for piece in _without_parted(run, goals)]
     covered = _merged(left)
@@ -57,9 +56,9 @@ def _walk(nodes: Sequence[Node], start: int, to: int) -> Iterator[Run | Start]:
     for node in nodes:
         if isinstance(node, Start):
             yield Start(start + node.start, to + node.to)
-        elif isinstance(node, Loop):
+        elif isinstance(node, Loop) and _has_runs(node.body):
             is_record = any(isinstance(one, Start) and not one.start and not one.to for one in node.body)
-            for index in range(min(node.count, _MOST_RUNS)):
+            for index in range(node.count):
                 at, goal = start + node.start + index * node.stride, to + node.to + index * node.to_stride
                 if is_record:
                     yield at, goal, 0  # no bytes: where an element begins
@@ -68,6 +67,14 @@ def _walk(nodes: Sequence[Node], start: int, to: int) -> Iterator[Run | Start]:
             size = _kept(node)
             if size:
                 yield start + node.start, to + node.to, size
+
+
+def _has_runs(nodes: Sequence[Node]) -> bool:
+    return any(_has_runs(node.body) if isinstance(node, Loop) else _marks(node) for node in nodes)
+
+
+def _marks(node: Node) -> bool:
+    return isinstance(node, Start) or (isinstance(node, Op) and _kept(node) > 0)
 
 
 def _kept(op: Op) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from midflight.artifact.interface import Array, Pointer, Record, Scalar, Unsupported
 from midflight.artifact.layout import POINTER_SIZE, size_of
 from midflight.state.ops import Kind, Loop, Op, ordered
-from midflight.state.parts import Note, Part, Trailing, refused
+from midflight.state.parts import Note, Part, Trailing, bounded, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Unchanged:
         """Return how a type's bytes are carried as they are."""
         known = self._known.get(type_id)
         if known is None:
-            known = self._known[type_id] = self._part(type_id)
+            known = self._known[type_id] = bounded(self._part(type_id))
         return known
 
     def _part(self, type_id: TypeId) -> Part:
