@@ -51,7 +51,7 @@ typedef struct mf_channel {
     uint64_t slots_at, slot_stride, arenas_at, arena_size;
     uint64_t base; /* where the host has it */
     _Atomic uint32_t ready;
-    uint32_t reserved;
+    _Atomic uint32_t should_yield; /* to a native worker: calls under way are waited for */
     uint64_t image_base, image_low, image_high; /* of the library in a native worker */
     uint64_t thunks, thunk_size;                /* its functions for callbacks: one after the other, by number */
     uint32_t failure_kind, call_slots;          /* mf_failure_kind; how many slots are for calls: the rest is for callbacks */

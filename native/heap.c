@@ -16,7 +16,8 @@ enum {
     HOLD = 256, /* how many hold it: the rest of the word */
     CLASSES = 36,
     LARGEST_OBJECT = 16 * 1024,
-    BUCKETS = 2 * MF_TYPES
+    BUCKETS = 2 * MF_TYPES,
+    MOST_PROBES = 256
 };
 
 #define LARGEST_BLOCK (UINT64_C(1) << 46)
@@ -35,7 +36,7 @@ struct mf_heap {
     slab *slabs[CLASSES]; /* those with free objects */
     slab **by_chunk;
     uint32_t by_chunk_count;
-    uint32_t foreign_seen, serial;
+    uint32_t foreign_seen;
     bool keep_slabs; /* also empty ones: their notes are being looked at */
     uint16_t buckets[BUCKETS]; /* number + 1 of a type, by its hash */
     uint32_t *seats, seat_count, next_seat;
@@ -203,11 +204,14 @@ add_type(mf_heap *heap, const mf_block_type *type)
 static uint32_t
 type_number(mf_heap *heap, const mf_block_type *type)
 {
-    uint32_t bucket = hash_of(type) % BUCKETS, number;
+    uint32_t bucket = hash_of(type) % BUCKETS, number, probes = 0;
     for (; heap->buckets[bucket] != 0; bucket = (bucket + 1) % BUCKETS) {
         number = heap->buckets[bucket] - 1u;
         if (is_same_type(&heap->space.types[number], type)) {
             return number;
+        }
+        if (++probes == MOST_PROBES) { /* somebody else has written into the types */
+            memset(heap->buckets, 0, sizeof heap->buckets);
         }
     }
     for (number = 0; number < type_count(heap) && !is_same_type(&heap->space.types[number], type); number++) {
@@ -258,7 +262,7 @@ mf_heap_type(mf_heap *heap, uint32_t number, mf_block_type *type, char name[MF_T
         memcpy(tail, heap->space.types[number].tail, MF_TAIL_NAME);
         name[MF_TYPE_NAME - 1] = tail[MF_TAIL_NAME - 1] = '\0';
         type->name = name;
-        type->tail = tail[0] != '\0' ? tail : NULL;
+        type->tail = tail[0] != '\0' && type->tail_size != 0 ? tail : NULL;
     }
     pthread_mutex_unlock(&heap->mutex);
     return known;
@@ -421,6 +425,26 @@ list_slab(mf_heap *heap, slab *one)
     }
 }
 
+static void
+unlist_slab(mf_heap *heap, slab *one)
+{
+    for (slab **link = &heap->slabs[one->class]; *link != NULL; link = &(*link)->next) {
+        if (*link == one) {
+            *link = one->next;
+            break;
+        }
+    }
+    one->listed = false;
+}
+
+static void
+forget_slab(mf_heap *heap, slab *one)
+{
+    unlist_slab(heap, one);
+    heap->by_chunk[one->chunk] = NULL;
+    free(one);
+}
+
 static slab *
 slab_of(const mf_heap *heap, uint32_t chunk)
 {
@@ -463,6 +487,9 @@ make_room_for_slab(mf_heap *heap, uint32_t chunk)
 static slab *
 know_slab(mf_heap *heap, uint32_t chunk, uint32_t class)
 {
+    if (slab_of(heap, chunk) != NULL) {
+        forget_slab(heap, heap->by_chunk[chunk]); /* somebody else has written into the table */
+    }
     slab *one = make_room_for_slab(heap, chunk) ? malloc(sizeof *one + objects_in(class) * sizeof one->free[0]) : NULL;
     if (one != NULL) {
         *one = (slab){.chunk = chunk, .class = class};
@@ -538,30 +565,18 @@ static bool
 take_object(mf_heap *heap, uint32_t class, place *at)
 {
     for (slab *one; (one = slab_with_room(heap, class)) != NULL;) {
-        *at = object_place(heap, one->chunk, class, one->free[--one->free_count]);
-        if (one->free_count == 0) {
-            heap->slabs[class] = one->next;
-            one->listed = false;
+        bool found = one->free_count != 0;
+        if (found) {
+            *at = object_place(heap, one->chunk, class, one->free[--one->free_count]);
         }
-        if (atomic_load(&at->note->state) == EMPTY) {
+        if (one->free_count == 0) {
+            unlist_slab(heap, one);
+        }
+        if (found && atomic_load(&at->note->state) == EMPTY) {
             return true;
         }
     }
     return false;
-}
-
-static void
-forget_slab(mf_heap *heap, slab *one)
-{
-    for (slab **link = &heap->slabs[one->class]; *link != NULL; link = &(*link)->next) {
-        if (*link == one) {
-            *link = one->next;
-            break;
-        }
-    }
-    heap->by_chunk[one->chunk] = NULL;
-    mf_space_give(&heap->space, one->chunk, 1);
-    free(one);
 }
 
 /* A slab without blocks is given back, unless it is the last with room. */
@@ -570,7 +585,9 @@ give_if_empty(mf_heap *heap, slab *one)
 {
     bool last = heap->slabs[one->class] == one && one->next == NULL;
     if (one->free_count == objects_in(one->class) && !last && !heap->keep_slabs) {
+        uint32_t chunk = one->chunk;
         forget_slab(heap, one);
+        mf_space_give(&heap->space, chunk, 1);
     }
 }
 
@@ -584,12 +601,39 @@ free_object(mf_heap *heap, const place *at)
         atomic_fetch_add(&space->head->foreign, 1);
         return;
     }
-    if (one->free_count == objects_in(one->class)) {
+    if (one->free_count == objects_in(one->class) || at->object >= objects_in(one->class)) {
         return; /* somebody else has written into the notes */
     }
     one->free[one->free_count++] = (uint16_t)at->object;
     list_slab(heap, one);
     give_if_empty(heap, one);
+}
+
+static bool
+is_empty(const mf_heap *heap, uint32_t chunk, uint32_t class)
+{
+    const mf_note *notes = (const mf_note *)(const void *)mf_chunk_memory(&heap->space, chunk);
+    for (uint32_t i = 0; i < objects_in(class); i++) {
+        if (atomic_load(&notes[i].state) != EMPTY) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Gives back the slabs that nobody has, and in which nothing lives. */
+static void
+give_empty_orphans(mf_heap *heap)
+{
+    mf_space *space = &heap->space;
+    for (uint32_t i = 0, top = space->base != NULL ? mf_space_top(space) : 0; i < top; i++) {
+        uint32_t orphan = mf_chunk_word(MF_SLAB, 0), class = atomic_load(&space->chunks[i].detail);
+        if (atomic_load(&space->chunks[i].word) == orphan && class < CLASSES && is_empty(heap, i, class) &&
+            atomic_compare_exchange_strong(&space->chunks[i].word, &orphan, mf_chunk_word(MF_CLAIMED, space->seat))) {
+            atomic_fetch_sub(&space->head->orphans, 1);
+            mf_space_give(space, i, 1);
+        }
+    }
 }
 
 /* ---- making and freeing -------------------------------------------------------------------------------------------------- */
@@ -634,7 +678,8 @@ make(mf_heap *heap, const mf_block_type *type, uint64_t count, uint32_t owner, p
     atomic_store_explicit(&at->note->type, number, memory_order_relaxed);
     atomic_store_explicit(&at->note->count, count, memory_order_relaxed);
     atomic_store_explicit(&at->note->owner, owner, memory_order_relaxed);
-    atomic_store_explicit(&at->note->serial, heap->serial++, memory_order_relaxed);
+    uint32_t serial = atomic_fetch_add(&heap->space.head->serial, 1);
+    atomic_store_explicit(&at->note->serial, serial, memory_order_relaxed);
     atomic_store_explicit(&at->note->state, LIVE, memory_order_release);
     return MF_HEAP_OK;
 }
@@ -919,6 +964,7 @@ discard_all(mf_heap *heap, sentence which)
             give_if_empty(heap, heap->by_chunk[i]);
         }
     }
+    give_empty_orphans(heap);
     pthread_mutex_unlock(&heap->mutex);
 }
 
@@ -1005,6 +1051,7 @@ mf_heap_left(mf_heap *heap, uint32_t seat)
         }
     }
     mf_space_sweep(&heap->space, is_alive, heap);
+    give_empty_orphans(heap);
     pthread_mutex_unlock(&heap->mutex);
 }
 

@@ -58,6 +58,7 @@ typedef struct mf_space_head {
     _Atomic uint32_t types;          /* how many records are taken */
     _Atomic uint32_t given, foreign; /* count up: chunks given back, objects freed by others */
     _Atomic uint32_t orphans;        /* slabs that nobody has */
+    _Atomic uint32_t serial;         /* of the next block */
 } mf_space_head;
 
 typedef struct mf_space {

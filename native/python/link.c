@@ -314,6 +314,17 @@ link_kill(PyObject *object, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
+link_set_yield(PyObject *object, PyObject *wanted)
+{
+    int flag = PyObject_IsTrue(wanted);
+    if (flag < 0) {
+        return NULL;
+    }
+    atomic_store(&mf_link_channel(((Link *)object)->link)->should_yield, (uint32_t)flag);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 link_gone(PyObject *object, PyObject *arguments)
 {
     Link *self = (Link *)object;
@@ -407,6 +418,7 @@ static PyMethodDef link_methods[] = {
     {"serve", link_serve, METH_O, "Run one callback of a thread of the library's own; False: the worker is gone."},
     {"end", link_end, METH_O, "Ask it to end; by force after this many seconds."},
     {"kill", link_kill, METH_NOARGS, "End it by force."},
+    {"set_yield", link_set_yield, METH_O, "Say to calls under way whether they should return."},
     {"gone", link_gone, METH_VARARGS, "Whether it has ended; waits so many seconds, for ever if negative."},
     {"cancel", link_cancel, METH_VARARGS, "Say that a call isn't wanted any more."},
     {NULL},

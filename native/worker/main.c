@@ -26,6 +26,7 @@ enum { WATCHER_STACK = 64 * 1024 };
 /* What the host wants, as words "name=value" after the program's name. */
 typedef struct wishes {
     const char *path, *name; /* of the private copy */
+    const char *heap;        /* where the module's typed blocks are; NULL: the library has none */
     bool lazy, sandbox;
     long long memory, cpu, files; /* -1: no limit */
     const mf_wrapper *bindings; /* of undefined symbols to functions of the host's */
@@ -67,6 +68,9 @@ read_bindings(int count, char **words)
             free(bindings);
             return NULL;
         }
+        if (bindings != NULL && value_of(words[i], "heap") != NULL) {
+            *next++ = blocks_binding();
+        }
     }
     return bindings;
 }
@@ -83,6 +87,7 @@ read_wishes(int count, char **words)
         const char *value;
         all.path = (value = value_of(words[i], "path")) != NULL ? value : all.path;
         all.name = (value = value_of(words[i], "name")) != NULL ? value : all.name;
+        all.heap = (value = value_of(words[i], "heap")) != NULL ? value : all.heap;
         all.lazy |= strcmp(words[i], "lazy") == 0;
         all.sandbox |= strcmp(words[i], "sandbox") == 0;
         for (size_t j = 0; j < sizeof numbers / sizeof *numbers; j++) {
@@ -252,6 +257,25 @@ receive(mf_control *control, int *descriptor)
     return size == (ssize_t)sizeof *control || (size < 0 && errno == EINTR);
 }
 
+/* Waits for the host to hand over the module's heap: the library's constructors may want it. */
+static void
+join_heap(const wishes *all)
+{
+    blocks_place place;
+    mf_control control = {0};
+    int descriptor;
+    do {
+        if (!receive(&control, &descriptor) || control.kind == MF_END) {
+            _exit(0);
+        }
+    } while (control.kind != MF_MAP);
+    map_block(control, descriptor);
+    if (!blocks_place_from(all->heap, &place) || control.a != place.address ||
+        !blocks_join(&place, all->name, all->memory)) {
+        fail(MF_SYSTEM, "the worker can't use the module's typed blocks");
+    }
+}
+
 static _Noreturn void
 obey(void)
 {
@@ -337,6 +361,9 @@ main(int count, char **words)
     /* The threads come first: their stacks are none of what the library uses up. */
     if (!start_watching() || !serve_all()) {
         fail(MF_SYSTEM, "no room for the worker's threads");
+    }
+    if (all.heap != NULL) {
+        join_heap(&all);
     }
     all.bindings = read_bindings(count, words);
     if (all.bindings == NULL) {

@@ -50,6 +50,23 @@ uint64_t thunk_size(void);
 /* Notes what the arguments of a callback are. */
 bool callback_describe(uint64_t number, const mf_callback_param *params, size_t count);
 
+/* ---- blocks.c: typed blocks ---------------------------------------------------------------------------------------- */
+
+/* Where the module's heap is mapped, and as whom the worker uses it. */
+typedef struct blocks_place {
+    uint64_t address, size;
+    uint32_t seat, version;
+} blocks_place;
+
+/* Reads "address,size,seat,version". */
+bool blocks_place_from(const char *word, blocks_place *place);
+
+/* Takes part in the heap that is mapped there; `most`: bytes that the library may use, or nothing above 0. */
+bool blocks_join(const blocks_place *place, const char *name, long long most);
+
+/* What the library's `midflight_module` is bound to, after that. */
+mf_wrapper blocks_binding(void);
+
 /* ---- crash.c: a last word ------------------------------------------------------------------------------------------ */
 
 void crash_watch(void);        /* for the process */

@@ -386,6 +386,8 @@ class Link:
         """Ask it to end, and end it by force after so many seconds."""
     def kill(self) -> None:
         """End it by force."""
+    def set_yield(self, wanted: bool, /) -> None:
+        """Say to calls under way whether they should return."""
     def gone(self, wait: float = 0.0, /) -> bool:
         """Return whether it has ended; wait so many seconds for that, for ever if negative.  Wakes all its callers."""
     def cancel(self, slot: int, serial: int, /) -> None:

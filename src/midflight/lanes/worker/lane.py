@@ -25,8 +25,11 @@ from midflight.lanes.worker.hooks import make_hooks, run_in_fresh
 from midflight.lanes.worker.memory import WorkerData, WorkerMemory
 from midflight.lanes.worker.process import READY_TIMEOUT, Process, Program, installed_program
 from midflight.lanes.worker.services import WorkerServices
+from midflight.lanes.worker.tenant import WorkerTenant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from midflight._core import Binding, Link
     from midflight._lane import ExplicitFunction, Wanted
     from midflight.artifact.interface import Interface, TypeId
@@ -56,9 +59,11 @@ class WorkerLane:
         services = WorkerServices(wanted, types, callbacks)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
         place = Place(wanted, found)
+        tenant = WorkerTenant(wanted)
         try:
-            callbacks.process = process = self._start(wanted, place, services, callbacks)
+            callbacks.process = process = self._start(wanted, place, services, callbacks, tenant)
         except BaseException as error:
+            tenant.left()
             place.remove_all()
             services.loaded()  # a service's own exception says more
             if isinstance(error, LoadError):
@@ -68,41 +73,54 @@ class WorkerLane:
             raise
         try:
             services.loaded()
-            return WorkerCode(wanted, process, place, types, services, callbacks)
+            return WorkerCode(wanted, process, place, types, services, callbacks, tenant)
         except BaseException:
             process.end()
+            tenant.left()
             place.remove_all()
             raise
 
-    def _start(self, wanted: Wanted, place: Place, services: WorkerServices, callbacks: Callbacks) -> Process:
+    def _start(
+        self, wanted: Wanted, place: Place, services: WorkerServices, callbacks: Callbacks, tenant: WorkerTenant
+    ) -> Process:
         library = os.memfd_create(f"midflight:{wanted.module}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with open(library, "wb", closefd=False) as file:
             file.write(wanted.data)
+        # Nothing that lives as long as the process may keep `wanted`, and by it the version before.
+        words = [f"midflight-worker {wanted.module} {wanted.label}", f"name={wanted.module}", *services.words]
+        words += ["lazy"] if wanted.lazy else []
         program = Program(
             installed_program(),
-            partial(self._words, wanted.module, wanted.label, place, services.words, lazy=wanted.lazy),
+            partial(self._words, words, place, tenant),
             library=library,
             slots=self._options.workers,
             callback_slots=1,
             shared=True,
         )
         data = wanted.data
+
+        def clean_up() -> None:
+            place.renew()
+            tenant.renew()
+
+        def begin(link: Link, worker: _core.Worker) -> None:
+            tenant.started(link)
+            callbacks.begin(link, worker)
+
         return Process(
             f"{wanted.module} {wanted.label}",
             program,
             call_timeout=self._options.limits.call,
             backtrace=lambda link: backtrace(link, data),
-            clean_up=place.renew,
-            begin=callbacks.begin,
+            clean_up=clean_up,
+            begin=begin,
         )
 
-    def _words(self, module: str, label: str, place: Place, bound: list[str], *, lazy: bool) -> tuple[bytes, ...]:
+    def _words(self, words: Sequence[str], place: Place, tenant: WorkerTenant) -> tuple[bytes, ...]:
         """Arguments of the worker program: see native/worker/main.c."""
         limits = self._options.limits
-        words = [f"midflight-worker {module} {label}", f"name={module}"]
+        words = [*words, *tenant.words()]
         words += [f"path={place.path}"] if place.path is not None else []
-        words += ["lazy"] if lazy else []
-        words += bound
         words += ["sandbox"] if self._options.sandbox else []
         for name, value in (("memory", limits.memory), ("cpu", limits.cpu), ("files", limits.files)):
             words += [f"{name}={max(1, round(value))}"] if value is not None else []
@@ -120,12 +138,14 @@ class WorkerCode:
         types: CTypes,
         services: WorkerServices,
         callbacks: Callbacks,
+        tenant: WorkerTenant,
     ) -> None:
         self._wanted_module = wanted.module
         self._process = process
         self._place = place
         self._services = services  # kept for as long as the library may call them
         self._callbacks = callbacks
+        self._tenant = tenant
         self.ctypes = types
         self.path = f"process {process.link.pid}"
         self.warnings: tuple[str, ...] = ()
@@ -220,8 +240,20 @@ class WorkerCode:
     def failing(self, call: Any) -> None:
         self._process.failing = call
 
+    @property
+    def heap(self) -> _core.Heap:
+        """Where its typed blocks are, and those of Python's that are passed to it."""
+        return self._tenant.heap
+
+    def set_yield(self, wanted: bool) -> None:  # noqa: FBT001 - as the core has it
+        """Say to its calls whether they should return soon."""
+        link = self._process.worker.link
+        if link is not None:
+            link.set_yield(wanted)
+
     def retire(self) -> Held | None:
         """End the process."""
         self._process.end()
+        self._tenant.left()
         self._place.remove_all()
         return None
