@@ -210,15 +210,15 @@ def test_no_call_is_lost_or_runs_while_data_move(counting) -> None:
 
 def test_calls_from_inside_a_call_go_on(counting) -> None:
     """A callback that calls the module again, while somebody waits for the call that it is in."""
-    gates, waiting = [], threading.Event()
+    futures, modules = [], [counting]  # the callback is kept by the version: let it not keep the module
 
     def inner() -> int:
-        gates.append(_closed_by_another(counting))
-        waiting.set()
-        return counting.whoami()
+        futures.append(_closed_by_another(modules[0]))
+        return modules[0].whoami()
 
     assert counting.call_back(inner) == 11
-    assert gates[0].result(20) is True
+    assert futures[0].result(20) is True
+    modules.clear()
 
 
 def _closed_by_another(module):
@@ -237,15 +237,16 @@ def _closed_by_another(module):
 
 
 def test_two_gates_dont_wait_for_each_others_callers(load, workshop) -> None:
-    one, two = (load(workshop.library(name, COUNTING)) for name in ("one", "two"))
+    modules = [load(workshop.library(name, COUNTING)) for name in ("one", "two")]
     futures = []
 
     def inner() -> int:
-        futures.extend((_closed_by_another(one), _closed_by_another(two)))
-        return two.call_back(one.whoami)
+        futures.extend(map(_closed_by_another, modules))
+        return modules[1].call_back(lambda: modules[0].whoami())  # noqa: PLW0108 - the function would keep its module
 
-    assert one.call_back(inner) == 111
+    assert modules[0].call_back(inner) == 111
     assert [future.result(20) for future in futures] == [True, True]
+    modules.clear()
 
 
 def test_who_moves_the_data_cant_call(counting) -> None:
@@ -329,17 +330,19 @@ def _is_gated(table) -> bool:
 
 def test_a_swap_with_data_from_inside_a_call_is_refused_at_once(stateful) -> None:
     module, next_version = stateful
-    path, errors = next_version(), []
+    path, errors, modules = next_version(), [], [module]
 
     def inner() -> int:
         try:
-            midflight.swap(module, path, timeout=20)
+            midflight.swap(modules[0], path, timeout=20)
         except midflight.SwapInsideError as error:
             errors.append(error)
         return 5
 
     assert module.call_back(inner) == 1005
+    modules.clear()
     assert "carry='fresh'" in str(errors[0])
+    errors.clear()
     assert module.whoami() == 1
 
 

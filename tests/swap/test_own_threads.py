@@ -7,6 +7,8 @@ midflight_unloading that isn't called where it could end them; data that move un
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,8 @@ SOURCE = """
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-static int ready[2], end[2], count;
+static int ready[2], count;
+int end[2];
 static pthread_t threads[8];
 static void *work(void *name)
 {
@@ -64,31 +67,38 @@ def make(workshop):
     return lambda number, more="": workshop.library(f"t{number}", SOURCE + more + f"int version_{number};")
 
 
+@contextmanager
+def _threads(module, count: int):
+    """Threads of a version's, until the block ends."""
+    assert module.start(count) == count
+    descriptor = os.dup(midflight.variables(module)["end"][1])
+    try:
+        yield
+    finally:
+        os.write(descriptor, b"x" * count)
+        os.close(descriptor)
+
+
 @pytest.mark.here_only("a worker ends with its threads")
 def test_a_version_is_held_by_its_threads_by_name(load, make) -> None:
     module = load(make(1))
-    with midflight.pin(module) as old:
-        assert old.start(1) == 1
+    with _threads(module, 1):
         version = midflight.swap(module, make(2)).old
-        old_stop = old.stop
-    _retire.settle()
-    assert version.status == "resident"
-    assert version.held_by[0].startswith("thread 'net-poll-0' (")
-    assert version.held_by[0].endswith(") that it started")
-    number = int(version.held_by[0].split("(")[1].split(")")[0])
-    assert os.path.exists(f"/proc/self/task/{number}")  # noqa: PTH110 - a path of the kernel's
-    with pytest.raises(midflight.UnloadedError):
-        old_stop()
+        assert version.status == "resident"
+        assert version.held_by[0].startswith("thread 'net-poll-0' (")
+        assert version.held_by[0].endswith(") that it started")
+        number = int(version.held_by[0].split("(")[1].split(")")[0])
+        assert Path(f"/proc/self/task/{number}/comm").read_text() == "net-poll-0\n"
+    _until_unloaded(module, version)
 
 
 @pytest.mark.here_only("a worker ends with its threads")
 def test_at_most_three_are_named(load, make) -> None:
     module = load(make(1))
-    with midflight.pin(module) as old:
-        assert old.start(5) == 5
+    with _threads(module, 5):
         version = midflight.swap(module, make(2)).old
-    _retire.settle()
-    said = version.held_by[0]
+        said = version.held_by[0]
+    _until_unloaded(module, version)
     assert said.count("net-poll-") == 3
     assert said.startswith("threads '")
     assert said.endswith(" and 2 more that it started")
