@@ -58,6 +58,7 @@ from midflight._errors import (
 from midflight._events import Loaded, Refused, Swapped, subscribe
 from midflight._hooks import Swapping, after_swap, before_swap
 from midflight._load import load, unload
+from midflight._migrations import migrate, renamed
 from midflight._offer import offer
 from midflight._pin import pin
 from midflight._services import provide
@@ -141,11 +142,13 @@ __all__ = [
     "every",
     "function",
     "load",
+    "migrate",
     "new",
     "offer",
     "on_signal",
     "pin",
     "provide",
+    "renamed",
     "rollback",
     "shared_array",
     "subscribe",

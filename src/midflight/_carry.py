@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from midflight._errors import SourceError
 
@@ -21,6 +21,14 @@ TIMEOUT = 1.0
 
 HOOK_TIMEOUT = 5.0
 """Seconds that a hook may take."""
+
+
+@dataclass(slots=True)
+class Migrations:
+    """What a program has said.  ``renames``: new names by old ones; ``functions``: by a struct's name before, bare."""
+
+    renames: dict[str, str] = field(default_factory=dict)
+    functions: dict[str, Callable[[Any, Any], object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core, _retire
-from midflight._carry import HOOK_TIMEOUT, Carrying
+from midflight._carry import HOOK_TIMEOUT, Carrying, Migrations
 from midflight._directory import private
 from midflight._errors import SwapError, UnloadedError
 from midflight._heaps import Heaps
@@ -48,7 +48,8 @@ class Generation:
 
     ``mutex`` lets one thread at a time retire it; ``retiring`` is for a destructor that comes back here.  ``running``:
     its hooks that were waited for in vain, maybe; ``unloading_wanted``: whether its hook midflight_unloading is still
-    to run; ``unloading``: that hook, once it runs; ``hook_timeout``: seconds that it may take.
+    to run; ``unloading``: that hook, once it runs; ``hook_timeout``: seconds that it may take.  ``carried``: keys of
+    the variables that the version before has left it; ``kept_for``: what still points into it, a text each.
     """
 
     version: Version
@@ -62,6 +63,8 @@ class Generation:
     unloading_wanted: bool = False
     unloading: Running | None = None
     hook_timeout: float = HOOK_TIMEOUT
+    carried: frozenset[str] = frozenset()
+    kept_for: tuple[str, ...] = ()
 
     @property
     def table(self) -> _core.Table:
@@ -103,6 +106,7 @@ class Control:
         self.serial = next(self._serial)
         self.queue = threading.RLock()
         self.services = services
+        self.migrations = Migrations()
         self.busy = False  # a swap is under way, in the thread that holds the queue
         self.slots: dict[str, int] = {}
         self.explicit: dict[str, ExplicitFunction] = {}

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from midflight import _core, _hooks, _move, _prepare, _retire
+from midflight import _core, _hooks, _prepare, _retire, moving
 from midflight._carry import Carrying
 from midflight._errors import IncompatibleError, SwapError
 from midflight._lane import pause_of, tell_switched, threads_of
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from midflight._control import Control, Generation
-    from midflight._move import Move
     from midflight._prepare import Inspected
     from midflight.build import Artifact, Source
+    from midflight.moving import Move, Planned
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Request:
 
     def moves(self, old: Generation) -> bool:
         """Whether callers have to be held back while ``old`` is replaced."""
-        return self.carrying.carry != "fresh" and _move.has_state(old)
+        return moving.has_state(old, self.carrying)
 
 
 @dataclass(slots=True)
@@ -62,6 +62,7 @@ class Step:
     inspected: Inspected | None = None
     changes: tuple[str, ...] = ()
     new: Generation | None = None
+    planned: Planned | None = None
     move: Move | None = None
     warnings: tuple[str, ...] = ()
     report: Report | None = None
@@ -70,6 +71,11 @@ class Step:
     def control(self) -> Control:
         """The module's record."""
         return self.request.control
+
+    @property
+    def moves(self) -> bool:
+        """Whether its data, or its hooks, want callers to be held back."""
+        return self.new is not None and self.request.moves(self.old)
 
     @property
     def current_already(self) -> bool:
@@ -127,6 +133,13 @@ def load(step: Step, undo: ExitStack) -> None:
     undo.callback(_prepare.discard, control, step.new)
 
 
+def plan(step: Step, _undo: ExitStack) -> None:
+    """Find out what can be known of the move of its data, if there are any."""
+    if step.moves and step.new is not None:
+        with stage("plan", step.stages, step.going_on):
+            step.planned = moving.plan_move(step.control, step.old, step.new, step.request.carrying)
+
+
 def tell_before(step: Step, busy: frozenset[Control]) -> None:
     """Run the program's hooks, unless nothing is swapped."""
     if step.new is not None and step.control.before:
@@ -138,12 +151,16 @@ def tell_before(step: Step, busy: frozenset[Control]) -> None:
 def move(step: Step, undo: ExitStack) -> None:
     """Bring the data over.  Precondition: the gate is closed, and nobody is inside."""
     assert step.new is not None  # noqa: S101 - load has run
+    assert step.planned is not None  # noqa: S101 - plan has run
     old, control = step.old, step.control
+    hooks = step.request.carrying.carry != "fresh"
     with stage("move", step.stages, step.going_on):
-        _hooks.run(old, _hooks.SAVE, control)
-        step.move = _move.begin_move(old, step.new, step.request.carrying)
+        if hooks:
+            _hooks.run(old, _hooks.SAVE, control)
+        step.move = moving.begin_move(control, old, step.new, step.planned, step.request.carrying)
         undo.callback(step.move.undo)
-        _hooks.run(step.new, _hooks.RESTORE, control)
+        if hooks:
+            _hooks.run(step.new, _hooks.RESTORE, control)
     threads = threads_of(old.code) if old.code is not None else None
     if threads:
         step.warnings += (f"{threads} was alive while the data of version {old.version.number} moved",)

@@ -137,7 +137,7 @@ def _make_current(steps: Sequence[Step], busy: frozenset[Control] | None) -> Non
     ``busy``: the modules concerned, for the program's hooks; None: they don't run.
     """
     with ExitStack() as undo:
-        for one in (_stages.resolve, _stages.inspect, _load):
+        for one in (_stages.resolve, _stages.inspect, _load, _stages.plan):
             for step in steps:
                 if not step.current_already:
                     one(step, undo)
@@ -145,7 +145,7 @@ def _make_current(steps: Sequence[Step], busy: frozenset[Control] | None) -> Non
             _stages.tell_before(step, busy or frozenset())
         gate = _close_gate(steps, undo)
         for step in steps:
-            if _moves(step):
+            if step.planned is not None:
                 _stages.move(step, undo)
         _stages.switch(steps, undo)
     if gate is not None:
@@ -160,13 +160,9 @@ def _load(step: Step, undo: ExitStack) -> None:
         _watch_crashes(step.control, step.new)
 
 
-def _moves(step: Step) -> bool:
-    return step.new is not None and step.request.moves(step.old)
-
-
 def _close_gate(steps: Sequence[Step], undo: ExitStack) -> Closed | None:
     """Hold callers back, if there is anything to move, and wait until nobody is inside."""
-    moving = [step for step in steps if _moves(step)]
+    moving = [step for step in steps if step.planned is not None]
     if not moving:
         return None
     seconds: dict[str, float] = {}

@@ -26,7 +26,7 @@ MARKER = 0x5EED5EED5EED5EED
 SOURCE = """
 #include <fcntl.h>
 #include <unistd.h>
-static volatile long version = 0x5eed5eed5eed5eed;
+static const volatile long version = 0x5eed5eed5eed5eed;
 static long first(void) { return version; }
 static long second(void) { return version; }
 long whoami(void) { return version; }

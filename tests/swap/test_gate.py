@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 import midflight
-from midflight import _core, _move
+from midflight import _core, moving
 from midflight._control import control_of
 from midflight._gate import Closed
 from tests.swap.conftest import SOURCE
@@ -300,13 +300,13 @@ def test_calls_that_dont_end_refuse_the_swap_and_say_who(stateful, gate) -> None
 def test_a_call_that_ends_in_time_is_waited_for(stateful, gate, monkeypatch) -> None:
     module, next_version = stateful
     seen = []
-    begin = _move.begin_move
+    begin = moving.begin_move
 
-    def look(old, new, carrying):
+    def look(control, old, *rest):
         seen.append(old.table.inside)
-        return begin(old, new, carrying)
+        return begin(control, old, *rest)
 
-    monkeypatch.setattr(_move, "begin_move", look)
+    monkeypatch.setattr(moving, "begin_move", look)
     caller = Caller(module.linger, gate.begun, gate.end)
     gate.wait_begun()
     swapping = Caller(midflight.swap, module, next_version(), timeout=20)
@@ -350,14 +350,14 @@ def test_all_modules_of_a_transaction_are_gated_together(stateful, load, worksho
     one, next_version = stateful
     two = load(workshop.library("two", SOURCE + HOOKS), name="two")
     seen = []
-    begin = _move.begin_move
+    begin = moving.begin_move
 
-    def look(old, new, carrying):
+    def look(*moved):
         seen.append([_is_gated(table) for table in tables])
-        return begin(old, new, carrying)
+        return begin(*moved)
 
     tables = [_table(one), _table(two)]
-    monkeypatch.setattr(_move, "begin_move", look)
+    monkeypatch.setattr(moving, "begin_move", look)
     with midflight.transaction() as swaps:
         swaps.swap(one, next_version())
         swaps.swap(two, workshop.library("two-2", SOURCE + HOOKS + "int more;"))
@@ -371,7 +371,7 @@ def test_a_move_that_fails_opens_the_gate_and_changes_nothing(stateful, monkeypa
     def fail(*_):
         raise midflight.StateError("no", refusals=["x: no"])
 
-    monkeypatch.setattr(_move, "begin_move", fail)
+    monkeypatch.setattr(moving, "begin_move", fail)
     with pytest.raises(midflight.StateError) as refused:
         midflight.swap(module, next_version())
     assert refused.value.stage == "move"
@@ -391,7 +391,7 @@ def test_a_module_that_is_unloaded_while_somebody_waits(stateful, monkeypatch) -
         control_of(module).cell.end("the module has been unloaded")
         raise midflight.StateError("no", refusals=["x: no"])
 
-    monkeypatch.setattr(_move, "begin_move", fail)
+    monkeypatch.setattr(moving, "begin_move", fail)
     with pytest.raises(midflight.StateError):
         midflight.swap(module, next_version())
     with pytest.raises(midflight.UnloadedError, match="unloaded"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -65,6 +66,12 @@ class Compiler:
     command: tuple[str, ...]
     identity: str
     family: Family
+
+    @property
+    def major(self) -> int:
+        """The first part of its version number; 0 where it doesn't say."""
+        found = re.search(r"\s(\d+)\.\d+", self.identity)
+        return int(found.group(1)) if found is not None else 0
 
 
 _State: TypeAlias = tuple[tuple[str, int, int, int], ...]

@@ -26,6 +26,9 @@ _LINK = ("-shared", "-Wl,-Bsymbolic")
 # A unique symbol (any inline static or static in a template) pins a library for ever, and a second version would bind
 # to the first one's variable.
 _GCC_CXX = ("-fno-gnu-unique",)
+# A static that this version only reads is no constant: it has been given its value by an older version.
+_GCC_STATICS = ("-fno-ipa-reference-addressable",)
+_GCC_WITH_STATICS = 10
 
 _INCLUDE_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH")
 _VARIABLES = (
@@ -150,8 +153,10 @@ class _Unit:
         return self.tools.compilers[language_of(self.path)]
 
     def _compile_flags(self) -> tuple[str, ...]:
-        unique = _GCC_CXX if self._compiler().family == "gcc" and language_of(self.path) == "c++" else ()
-        return (*_COMPILE, *unique, *self.tools.flags.compile)
+        compiler = self._compiler()
+        unique = _GCC_CXX if compiler.family == "gcc" and language_of(self.path) == "c++" else ()
+        statics = _GCC_STATICS if compiler.family == "gcc" and compiler.major >= _GCC_WITH_STATICS else ()
+        return (*_COMPILE, *unique, *statics, *self.tools.flags.compile)
 
     def _step_flags(self) -> tuple[str, ...]:
         return self.tools.link_flags() if self.link else ("-c",)

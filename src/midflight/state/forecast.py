@@ -57,20 +57,32 @@ def _variables(layouts: Layouts, matches: Matches) -> Iterator[Carried]:
             yield _pair(layouts, old, new)
     for old in matches.gone:
         if not old.const and (old.address is not None or old.thread_local):
-            yield Carried(old.name, "dropped", "the new version has no such variable")
+            yield missing(old)
     for new in matches.added:
         if not new.const and new.address is not None:
             yield Carried(new.name, "initialised", "it is new")
 
 
 def _pair(layouts: Layouts, old: Variable, new: Variable) -> Carried:
+    return immovable(old, new) or told(old.name, layouts.migration(old.type, new.type))
+
+
+def immovable(old: Variable, new: Variable) -> Carried | None:
+    """Say why a variable can't be carried whatever its type is; None if it can."""
     if old.thread_local or new.thread_local:
         return Carried(old.name, "left", "every thread has its own (thread_local)")
+    if old.address is None:
+        return Carried(old.name, "initialised", "the compiler has optimised it away")
     if new.const:
-        return Carried(old.name, "dropped", "it is constant now")
+        return Carried(old.name, "dropped", "it is a constant now")
     if new.address is None:
-        return Carried(old.name, "dropped", "the new version's compiler optimised it away")
-    return told(old.name, layouts.migration(old.type, new.type))
+        return Carried(old.name, "dropped", "the new version's compiler has optimised it away")
+    return None
+
+
+def missing(old: Variable) -> Carried:
+    """Say what becomes of a variable that the new version hasn't got."""
+    return Carried(old.name, "dropped", "the new version has no such variable")
 
 
 def told(name: str, migration: Migration) -> Carried:

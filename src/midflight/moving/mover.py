@@ -1,0 +1,183 @@
+"""Moves a module's data from one version to the next.
+
+Guarantees:
+- What the old version sees is left alone: variables are written in the new version's memory, blocks whose type has
+  another layout are made anew.  Only pointers in memory that both versions share are rewritten, last of all, and
+  `Move.undo` writes them back.
+- What can't be carried refuses the whole move, and all such variables are named at once.  Whatever isn't carried for
+  another reason has a row that says so.
+
+Precondition of all: no call runs in either version (see `midflight._gate`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from midflight import _hooks
+from midflight._blocks import Layout
+from midflight._errors import StateError
+from midflight._lane import heap_of
+from midflight._version import Carried
+from midflight.moving.blocks import Blocks
+from midflight.moving.places import Allocated
+from midflight.moving.pointers import Pointers, Root
+from midflight.moving.variables import Chooser, Rules
+from midflight.state import losses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midflight import _core
+    from midflight._carry import Carrying
+    from midflight._control import Control, Generation
+    from midflight._heaps import Heaps
+    from midflight._lane import Data
+    from midflight.moving.planned import Planned
+    from midflight.moving.variables import Moving
+
+_SHOWN = 10
+
+
+@dataclass(slots=True)
+class Move:
+    """Data that have been brought over.  ``rows``: what became of each; ``warnings``: for the report.
+
+    Either `commit` or `undo` follows, once; neither can fail.
+    """
+
+    old: Generation
+    new: Generation
+    heaps: Heaps
+    blocks: Blocks | None = None
+    rows: tuple[Carried, ...] = ()
+    warnings: tuple[str, ...] = ()
+    carried: frozenset[str] = frozenset()
+    kept: tuple[str, ...] = ()
+    patches: _core.Patches | None = None
+
+    def commit(self) -> None:
+        """The new version is the current one now: let go of what only the way back needed."""
+        self.new.carried = self.carried
+        if self.blocks is not None:
+            self.blocks.commit(self.heaps, Layout(self.new))
+        if self.kept:
+            self.old.table.pin()
+            self.old.kept_for = self.kept
+
+    def undo(self) -> None:
+        """Leave the old version's data as they were before."""
+        if self.patches is not None:
+            self.patches.undo()
+            self.patches = None
+        if self.blocks is not None:
+            self.blocks.undo()
+
+
+@dataclass(slots=True)
+class Mover:
+    """Makes a `Move`, step by step; a step notes what can't be carried, and goes on."""
+
+    control: Control
+    old: Generation
+    new: Generation
+    old_data: Data
+    new_data: Data
+    planned: Planned
+    carrying: Carrying
+    moving: list[Moving] = field(default_factory=list)
+    rows: list[Carried] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+    def run(self) -> Move:
+        """Bring everything over.  Raises `StateError`; nothing has changed then."""
+        move = Move(self.old, self.new, self.control.heaps, self._blocks())
+        try:
+            self._choose(move.blocks)
+            self._carry(move)
+        except BaseException:
+            move.undo()
+            raise
+        return move
+
+    def _blocks(self) -> Blocks | None:
+        """Return the module's typed blocks, if it can have any."""
+        assert self.old.code is not None  # noqa: S101 - both versions are loaded
+        assert self.new.code is not None  # noqa: S101 - the same
+        heap, other = heap_of(self.old.code), heap_of(self.new.code)
+        if heap is None:
+            return None
+        if heap is not other and heap.blocks():
+            self.refusals.append(f"{len(heap.blocks())} typed blocks: they can't move to another lane")
+            self._refuse()
+        numbers = self.old.version.number, self.new.version.number
+        return Blocks(heap, self.planned, *numbers, fresh=self.carrying.carry == "fresh")
+
+    def _choose(self, blocks: Blocks | None) -> None:
+        if blocks is not None:
+            blocks.choose()
+            self.refusals += blocks.refusals
+        ranges = blocks.ranges() if blocks is not None else []
+        hooks = _hooks.has(self.old, _hooks.SAVE) and _hooks.has(self.new, _hooks.RESTORE)
+        rules = Rules(self.carrying.carry, self.old.carried, hooks)
+        owned = Allocated(self.old_data, ranges)
+        choice = Chooser(self.planned, self.old_data, self.new_data, rules, owned.__contains__).choose()
+        self.moving, self.rows = choice.moving, choice.rows
+        self.refusals += choice.refusals
+        self._refuse()
+
+    def _carry(self, move: Move) -> None:
+        blocks = move.blocks
+        keep = self.carrying.on_dangling == "keep"
+        pointers = Pointers(self.planned, self.old, self.new, self.old_data, self.new_data, keep)
+        pointers.search(list(self._roots(blocks)), blocks.ranges() if blocks is not None else [])
+        if blocks is not None:
+            blocks.make()
+        mapping = pointers.mapping(blocks.moved() if blocks is not None else [])
+        patches = pointers.patches(mapping)
+        self.refusals += pointers.refusals
+        self._refuse()
+        self._fill(mapping, pointers)
+        if blocks is not None:
+            self.refusals += blocks.fill(mapping)
+        self._refuse()
+        for one in self.moving:
+            self.new_data.put(one.target)
+        if patches is not None:
+            patches.apply()
+        move.patches, move.kept = patches, tuple(pointers.kept)
+        move.carried = frozenset(one.key for one in self.moving)
+        move.warnings = (*self.planned.warnings, *pointers.warnings)
+        move.rows = (*self._moved_rows(), *(blocks.rows() if blocks is not None else ()), *self.rows)
+
+    def _roots(self, blocks: Blocks | None) -> Iterator[Root]:
+        for one in self.moving:
+            yield Root(one.name, one.type, one.source.here, one.source.there)
+        for block, kind, address, count, in_place in blocks.roots() if blocks is not None else ():
+            if kind is not None:
+                assert blocks is not None  # noqa: S101 - it has given a block
+                yield Root(blocks.name(block), kind, address, address, count, in_place, block=True)
+
+    def _fill(self, mapping: _core.Mapping, pointers: Pointers) -> None:
+        for one in self.moving:
+            loss = one.migration.plan().run(one.source.here, one.target.here, 1, mapping)
+            if loss is not None:
+                self.refusals.append(losses.spell(loss, one.migration, one.name, describe=pointers.describe))
+
+    def _moved_rows(self) -> Iterator[Carried]:
+        for one in self.moving:
+            if one.migration.changes:
+                yield Carried(one.name, "migrated", "; ".join(one.migration.changes))
+            else:
+                yield Carried(one.name, "carried")
+
+    def _refuse(self) -> None:
+        """Raise, if anything can't be carried."""
+        if not self.refusals:
+            return
+        found = list(dict.fromkeys(self.refusals))
+        rest = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        what = f"its data can't be carried to the new version: {'; '.join(found[:_SHOWN])}{rest}"
+        todo = "mend the new version, give hooks or a migration, or start afresh with carry='fresh' (docs/state.md)"
+        raise StateError(what, refusals=found, subject=self.control.name, todo=todo)
