@@ -62,6 +62,10 @@ class Heaps:
         """Return the heaps that have been made."""
         return tuple(heap for heap in (self._private, self._shared) if heap is not None)
 
+    def has_blocks(self) -> bool:
+        """Whether there is any block."""
+        return any(heap.blocks() for heap in self.existing())
+
     def drop(self, heap: _core.Heap, address: int) -> None:
         """Free a block of Python's, now or when no call is inside.  Called in the middle of a garbage collection."""
         self._dropped.append((heap, address))

@@ -46,7 +46,7 @@ class Request:
 
     def moves(self, old: Generation) -> bool:
         """Whether callers have to be held back while ``old`` is replaced."""
-        return moving.has_state(old, self.carrying)
+        return moving.has_state(self.control, old, self.carrying)
 
 
 @dataclass(slots=True)

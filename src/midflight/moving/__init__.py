@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midflight._lane import data_of, heap_of, hooks_of
+from midflight._lane import data_of, hooks_of
 from midflight.moving.mover import Move, Mover
 from midflight.moving.planned import Planned, is_data, plan
 
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["Move", "Planned", "begin_move", "has_state", "plan_move"]
 
 
-def has_state(old: Generation, carrying: Carrying) -> bool:
+def has_state(control: Control, old: Generation, carrying: Carrying) -> bool:
     """Whether callers have to be held back while a version is replaced: it has data to move, or hooks that do it."""
     code = old.code
     if code is None or data_of(code) is None:
         return False
-    heap = heap_of(code)
-    if heap is not None and heap.blocks():
+    if control.heaps.has_blocks():
         return True
     if carrying.carry == "fresh":
         return False
@@ -31,8 +30,8 @@ def has_state(old: Generation, carrying: Carrying) -> bool:
 
 def plan_move(control: Control, old: Generation, new: Generation, carrying: Carrying) -> Planned:
     """Find out, before anybody is held back, what can be known of the move.  Raises `StateError`."""
-    heap = heap_of(old.code) if old.code is not None else None
-    types = [kind[0] for kind in heap.types() if kind is not None] if heap is not None else []
+    kinds = [kind for heap in control.heaps.existing() for kind in heap.types()]
+    types = [kind[0] for kind in kinds if kind is not None]
     return plan(old, new, control.migrations, carrying.carry, types)
 
 

@@ -105,6 +105,8 @@ class Mover:
         """Return the module's typed blocks, if it can have any."""
         assert self.old.code is not None  # noqa: S101 - both versions are loaded
         assert self.new.code is not None  # noqa: S101 - the same
+        if not self.control.heaps.has_blocks():
+            return None
         heap, other = heap_of(self.old.code), heap_of(self.new.code)
         if heap is None:
             return None

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class WorkerTenant:
-    """Lets the processes of a version, one after the other, use the module's heap, if its library wants to.
+    """Lets the processes of a version, one after the other, use the module's heap.
+
+    They do if the library makes blocks, or if there are any that another version has made.
 
     A process that has died leaves its blocks behind; the next one begins with variables that know nothing of them.
     """
@@ -20,7 +22,7 @@ class WorkerTenant:
     def __init__(self, wanted: Wanted) -> None:
         self._heaps = wanted.heaps
         self._number = wanted.number
-        self._imported = SYMBOL + b"\0" in wanted.data
+        self._uses = SYMBOL + b"\0" in wanted.data or wanted.heaps.has_blocks()
         self._seat = 0
 
     @property
@@ -30,7 +32,7 @@ class WorkerTenant:
 
     def words(self) -> list[str]:
         """Return what a worker that is about to start has to know of it: see native/worker/blocks.c."""
-        if not self._imported:
+        if not self._uses:
             return []
         heap = self.heap
         low, high = heap.range or (0, 0)
@@ -39,7 +41,7 @@ class WorkerTenant:
 
     def started(self, link: Link) -> None:
         """Hand the heap over to a process; one that doesn't take it says so when it is asked whether it is ready."""
-        if self._imported:
+        if self._uses:
             self.heap.map(link)
 
     def renew(self) -> None:
