@@ -463,6 +463,33 @@ def test_code_is_told_while_it_is_waited_for(counting, monkeypatch) -> None:
     assert closed.seconds > 0
 
 
+POLLING = """
+#include <midflight.h>
+static _Atomic int inside;
+int is_inside(void) { return inside; }
+int work(void)
+{
+    inside = 1;
+    while (!midflight_should_yield()) { }
+    inside = 0;
+    return VERSION;
+}
+int midflight_save(void) { return 0; }
+"""
+
+
+def test_a_long_call_that_polls_lets_the_swap_through(workshop, lane) -> None:
+    path = workshop.write("polling.c", POLLING.replace("VERSION", "1"))
+    module = midflight.load(path, lane=lane, workers=2)
+    working = Caller(module.work)
+    while not module.is_inside():
+        pass
+    workshop.write("polling.c", POLLING.replace("VERSION", "2"))
+    report = midflight.swap(module, timeout=20)
+    assert report.pause > 0
+    assert working.result() == 1
+
+
 @pytest.mark.parametrize("option", ["timeout", "carry", "on_dangling"])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "x", None, True, 5, [1]], ids=repr)
 def test_options_that_mean_nothing(counting, option, value) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from midflight._errors import BuildError, IncompatibleError, MidflightError
+from midflight._errors import BuildError, GateTimeoutError, IncompatibleError, MidflightError, StateError
 
 if TYPE_CHECKING:
     from midflight._version import Report
+
+_SHOWN = 8
 
 _MARKS = {"done": ("✔", "+", "bold green"), "refused": ("✘", "x", "bold red"), "news": ("●", "*", "cyan")}
 
@@ -38,7 +41,7 @@ def say_error(console: Console, error: BaseException) -> None:
 
 
 def say_swapped(console: Console, report: Report) -> None:
-    """Print what a swap did as one line."""
+    """Print what a swap did as one line, and one for what became of the data, if there were any."""
     arrow = "->" if console.options.ascii_only else "→"
     old, new = report.old, report.new
     fate = f"version {old.number} {old.status}"
@@ -50,8 +53,19 @@ def say_swapped(console: Console, report: Report) -> None:
         (f"  in {report.seconds * 1e3:.0f} ms, {fate}", "dim"),
     )
     say(console, "done", line)
+    if report.state:
+        say(console, "news", Text(f"{report.module}: {what_became(report)}", style="dim"))
     for warning in report.warnings:
         say(console, "news", Text(f"{report.module}: {one_line(warning)}", style="yellow"))
+
+
+def what_became(report: Report) -> str:
+    """Return what became of a module's data: how many are as they were, and each that isn't."""
+    counts = Counter(row.what for row in report.state)
+    plain = [f"{counts[what]} {what}" for what in ("carried", "initialised") if counts[what]]
+    others = [one_line(str(row)) for row in report.state if row.what not in {"carried", "initialised"}]
+    more = [f"and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else []
+    return "; ".join([", ".join(plain) or "no variable carried", *others[:_SHOWN], *more])
 
 
 def say_refused(console: Console, name: str, error: MidflightError) -> None:
@@ -69,6 +83,10 @@ def explain(error: BaseException) -> str:
             return _first_diagnostic(error) or one_line(MidflightError.__str__(error))
         case IncompatibleError(changes=changes) if changes and not all(change in str(error) for change in changes):
             return one_line(f"{error.what} ({'; '.join(changes)})")
+        case StateError(refusals=reasons) | GateTimeoutError(inside=reasons) if not all(
+            reason in str(error) for reason in reasons
+        ):
+            return one_line(f"{error.what} ({'; '.join(reasons[:_SHOWN])})")
         case MidflightError():
             return one_line(str(error))
         case _:

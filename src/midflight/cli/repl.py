@@ -167,5 +167,5 @@ class Host:
             self._console.print(declaration, style="dim")
 
     def _toolbar(self) -> str:
-        current = midflight.versions(self._module)[-1]
+        current = next(one for one in midflight.versions(self._module) if one.status == "current")
         return f" {self._module.__name__}, version {current.number}; changes of {current.source} are followed"
