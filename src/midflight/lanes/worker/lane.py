@@ -152,7 +152,10 @@ class WorkerCode:
         self._interface = wanted.interface
         self._addresses = self._find(wanted)
         self.hooks = make_hooks(wanted.module, wanted.interface, self._addresses, process.worker)
-        process.prepare = self._prepare_fresh
+        # Nothing that refers back to this: see `Process.end`.
+        process.prepare = partial(
+            run_in_fresh, "midflight_loaded", wanted.module, wanted.interface, self._addresses, READY_TIMEOUT
+        )
         self.binder = self._new_binder(wanted.interface, self.ctypes)
         self.table = self._bind(wanted)
 
@@ -220,10 +223,6 @@ class WorkerCode:
     # ---- hooks and threads
 
     ends_hooks = True
-
-    def _prepare_fresh(self, link: Link) -> None:
-        """Make a worker ready that takes the place of one that has died."""
-        run_in_fresh("midflight_loaded", self._wanted_module, self._interface, self._addresses, READY_TIMEOUT, link)
 
     def threads(self) -> str:
         """Say which threads the library has started that are alive."""
