@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unwind.h>
 
+#include "unwinder.h"
+
 _Thread_local mf_through *mf_through_innermost
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
@@ -354,28 +356,6 @@ is_cxx(uint64_t exception_class)
     return (exception_class & ~(uint64_t)0xff) == GNU_CXX;
 }
 
-/* The unwinder's accessors must be those of the unwinder that is at work, which is libgcc's for every library that g++
- * made; a static copy of another unwinder in this file would read its context wrongly. */
-typedef struct unwinder {
-    void (*set_register)(struct _Unwind_Context *, int, _Unwind_Word);
-    void (*set_ip)(struct _Unwind_Context *, _Unwind_Ptr);
-    void (*delete_exception)(struct _Unwind_Exception *);
-} unwinder;
-
-static unwinder
-find_unwinder(void)
-{
-    unwinder found = {0};
-    void *library = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_NOLOAD);
-    if (library != NULL) {
-        *(void **)&found.set_register = dlsym(library, "_Unwind_SetGR");
-        *(void **)&found.set_ip = dlsym(library, "_Unwind_SetIP");
-        *(void **)&found.delete_exception = dlsym(library, "_Unwind_DeleteException");
-        dlclose(library);
-    }
-    return found;
-}
-
 static _Unwind_Reason_Code
 stop_at(const char *landing, int version, _Unwind_Action actions, _Unwind_Exception_Class exception_class,
         struct _Unwind_Exception *exception, struct _Unwind_Context *context)
@@ -387,7 +367,7 @@ stop_at(const char *landing, int version, _Unwind_Action actions, _Unwind_Except
     if ((actions & _UA_FORCE_UNWIND) != 0 || !is_cxx(exception_class)) {
         return _URC_CONTINUE_UNWIND;
     }
-    unwinder use = find_unwinder();
+    mf_unwinder use = mf_find_unwinder();
     if (use.set_register == NULL || use.set_ip == NULL) {
         return _URC_CONTINUE_UNWIND;
     }
@@ -486,7 +466,7 @@ mf_exception_take(mf_registers *registers, mf_exception_text *text)
         copy_type_name(thrown, &runtime, text->type_name, sizeof text->type_name);
     }
     if (runtime.begin_catch == NULL || runtime.end_catch == NULL) {
-        unwinder use = find_unwinder();
+        mf_unwinder use = mf_find_unwinder();
         if (use.delete_exception != NULL) {
             use.delete_exception(exception);
         }
