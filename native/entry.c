@@ -32,6 +32,7 @@ HIDDEN bool mf_entry_fences = true;
 HIDDEN _Atomic(uintptr_t) mf_forwards[MF_FORWARDS];
 
 bool (*mf_entry_wait)(mf_entry *entry, mf_visit *visit);
+bool (*mf_entry_report)(mf_entry *entry, const char *text);
 
 static size_t entry_count;
 static mf_seat *free_seats;
@@ -145,8 +146,9 @@ HIDDEN void *mf_entry_tell(mf_entry *entry, void *memory);
 void *
 mf_entry_tell(mf_entry *entry, void *memory)
 {
-    if (!atomic_exchange(&entry->told, true)) {
-        const char *text = entry->text != NULL ? entry->text : "a stable pointer leads nowhere";
+    const char *text = entry->text != NULL ? entry->text : "a stable pointer leads nowhere";
+    bool reported = mf_entry_report != NULL && mf_entry_report(entry, text);
+    if (!reported && !atomic_exchange(&entry->told, true)) {
         char line[512];
         int size = snprintf(line, sizeof line, "midflight: %s; the call returns 0\n", text);
         (void)!write(STDERR_FILENO, line, size < (int)sizeof line ? (size_t)size : sizeof line - 1);
@@ -568,6 +570,15 @@ mf_entry_end(mf_entry *entry, const char *text)
         atomic_store(&entry->told, false);
     }
     atomic_store(&entry->seat, &nowhere);
+}
+
+void
+mf_entry_refuse(mf_entry *entry, mf_visit *visit, const char *text)
+{
+    if (entry->text == NULL) {
+        entry->text = strdup(text);
+    }
+    atomic_store(&visit->seat, &nowhere);
 }
 
 mf_seat *

@@ -56,6 +56,9 @@ typedef struct mf_entry {
  * again.  It may block.  Set once, before the first entry is made. */
 extern bool (*mf_entry_wait)(mf_entry *entry, mf_visit *visit);
 
+/* Tells the caller of a call that leads nowhere; false: he can't be told.  Set once, or NULL. */
+extern bool (*mf_entry_report)(mf_entry *entry, const char *text);
+
 /* Takes an entry, which waits.  It is never given back: who has its address may use it for ever.  NULL: all are taken. */
 mf_entry *mf_entry_new(void *data, size_t result_size);
 
@@ -64,8 +67,11 @@ uintptr_t mf_entry_address(const mf_entry *entry);
 /* From now on calls run what the seat says; NULL: they wait. */
 void mf_entry_set(mf_entry *entry, mf_seat *seat);
 
-/* From now on calls return 0, and the first of them says `text` to stderr. */
+/* From now on calls return 0, and say why: to mf_entry_report, else the first of them to stderr. */
 void mf_entry_end(mf_entry *entry, const char *text);
+
+/* For mf_entry_wait: lets this one call return 0, and says `text` if the entry has said nothing yet. */
+void mf_entry_refuse(mf_entry *entry, mf_visit *visit, const char *text);
 
 /* NULL: no memory. */
 mf_seat *mf_seat_new(uintptr_t target, const void *holder);

@@ -33,19 +33,29 @@ take_exception(void)
     return value;
 }
 
+bool
+leave_behind(void)
+{
+    if (innermost == NULL) {
+        return false;
+    }
+    PyObject *exception = take_exception();
+    /* The first one is the cause of whatever follows. */
+    if (innermost->pending == NULL) {
+        innermost->pending = exception;
+    } else {
+        Py_DECREF(exception);
+    }
+    return true;
+}
+
 static void
 keep_exception(Callback *self)
 {
-    PyObject *exception = take_exception();
-    if (innermost != NULL) {
-        /* The first one is the cause of whatever follows. */
-        if (innermost->pending == NULL) {
-            innermost->pending = exception;
-        } else {
-            Py_DECREF(exception);
-        }
+    if (leave_behind()) {
         return;
     }
+    PyObject *exception = take_exception();
     PyObject *result = PyObject_CallOneArg(self->unheard, exception);
     if (result == NULL) {
         PyErr_WriteUnraisable(self->unheard);

@@ -9,6 +9,8 @@
 
 PyTypeObject *CellType;
 
+PyObject *cell_entry(PyObject *object, PyObject *slot);
+
 static PyObject *
 cell_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
@@ -40,7 +42,10 @@ static int
 cell_clear(PyObject *object)
 {
     Cell *self = (Cell *)object;
-    Py_CLEAR(self->current);
+    Table *before = self->current;
+    self->current = NULL;
+    entries_follow(self);
+    Py_XDECREF(before);
     Py_CLEAR(self->owner);
     return 0;
 }
@@ -67,6 +72,7 @@ store(Cell *self, Table *table)
 {
     Table *before = self->current;
     self->current = (Table *)Py_XNewRef((PyObject *)table);
+    entries_follow(self);
     Py_XDECREF(before);
 }
 
@@ -127,6 +133,7 @@ static PyMemberDef members[] = {
 };
 
 static PyMethodDef methods[] = {
+    {"entry", cell_entry, METH_O, "Return a function pointer to a slot's function that stays valid; 0 if it isn't native."},
     {"end", cell_end, METH_O, "Take the current version away; calls then raise UnloadedError with this reason."},
     {NULL},
 };

@@ -82,6 +82,10 @@ typedef struct Binding {
     PyObject *info;     /* has __doc__ text and signature for people */
 } Binding;
 
+/* Stable function pointers (entries.c): of a cell's function, and its place in a version. */
+typedef struct Entry Entry;
+typedef struct Seat Seat;
+
 /* All functions of one version.  `inside`, `pins` and `pointers` say what holds it. */
 typedef struct Table {
     PyObject_HEAD
@@ -92,6 +96,7 @@ typedef struct Table {
     bool watched;        /* on_idle or gate is set: whoever leaves has somebody to tell */
     PyObject *on_idle;   /* called when the last holder leaves; NULL: nobody is waiting */
     struct Gate *gate;   /* borrowed: what holds calls back; NULL: nothing does */
+    Seat *seats;         /* owned: where stable pointers lead in this version, or led */
     PyObject *label;
     struct Table *previous, *next; /* all tables, for a fork's child */
     Py_ssize_t count;    /* of slots that calls see: none while there is a gate, which is how they come to it for free */
@@ -106,6 +111,7 @@ typedef struct Cell {
     PyObject *name;
     PyObject *ended;
     PyObject *owner;  /* kept alive as long as any function is */
+    Entry *entries;
     PyObject *weakrefs;
 } Cell;
 
@@ -120,7 +126,7 @@ typedef struct Frame {
 extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
 
 extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *CallbackType, *ImageType;
-extern PyTypeObject *WorkerType, *LinkType, *SharedType, *GateType;
+extern PyTypeObject *WorkerType, *LinkType, *SharedType, *GateType, *ForwardType;
 extern PyTypeObject *HeapType, *ViewType, *BlockType;
 
 int binding_ready(PyObject *module);
@@ -137,6 +143,7 @@ int mapping_ready(PyObject *module);
 int plan_ready(PyObject *module);
 int trace_ready(PyObject *module);
 int gate_ready(PyObject *module);
+int entries_ready(PyObject *module);
 int heap_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
@@ -164,10 +171,27 @@ void table_left(Table *table);
 /* Whether this thread is inside a call of this version. */
 bool table_entered_here(const Table *table);
 
+/* ---- stable pointers (entries.c) ------------------------------------------------------------------------------------- */
+
+/* Lets the cell's entries lead to what is current. */
+void entries_follow(Cell *cell);
+
+/* Lets the entries that lead to a table wait, or go on, as table->gate says. */
+void entries_gate(Table *table);
+
+/* Calls through stable pointers that are under way in a table. */
+Py_ssize_t entries_inside(const Table *table);
+
+/* Whether this thread is in one of them. */
+bool entries_entered_here(const Table *table);
+
+/* Precondition: none are under way. */
+void entries_free(Table *table);
+
 static inline bool
 table_idle(const Table *table)
 {
-    return table->inside == 0 && table->pins == 0 && table->pointers == 0;
+    return table->inside == 0 && table->pins == 0 && table->pointers == 0 && entries_inside(table) == 0;
 }
 
 /* Entering and leaving a version: everything that is done in between is counted as inside it. */
@@ -192,6 +216,9 @@ leave(Frame *frame)
     }
 }
 
+/* Leaves the current exception to the call that this thread is in; false, and nothing done, if it is in none. */
+bool leave_behind(void);
+
 /* Raises what a callback or a C++ function left behind; returns NULL. */
 PyObject *raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding);
 
@@ -203,6 +230,11 @@ void table_after_fork(void);
 /* Waits until this thread may enter a table that has a gate, which may be gone then: read cell->current again.  Returns 1
  * at once where it may enter already, 0 after having waited, -1 with an exception set. */
 int gate_pass(Table *table);
+
+/* The same for a call that comes through a stable pointer, and can't raise. */
+typedef enum GateAnswer { GATE_PASS, GATE_OPENED, GATE_OWN } GateAnswer;
+
+GateAnswer gate_hold(Table *table);
 
 /* Somebody has left a table of this gate. */
 void gate_left(struct Gate *gate);

@@ -513,6 +513,13 @@ get_available(PyObject *object, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_info(PyObject *object, void *Py_UNUSED(closure))
+{
+    Binding *binding = current_binding((Function *)object);
+    return Py_NewRef(binding != NULL ? binding->info : Py_None);
+}
+
+static PyObject *
 get_address(PyObject *object, void *Py_UNUSED(closure))
 {
     Binding *binding = current_binding((Function *)object);
@@ -531,6 +538,7 @@ static PyGetSetDef getters[] = {
     {"__signature__", get_signature, NULL, NULL, NULL},
     {"__module__", get_module, NULL, NULL, NULL},
     {"_available", get_available, NULL, "Whether the current version has this function.", NULL},
+    {"_info", get_info, NULL, "What describes the current version's function, or None.", NULL},
     {"_address", get_address, NULL, "The current version's address, 0 if it has none.", NULL},
     {NULL},
 };
@@ -541,6 +549,7 @@ static PyMemberDef members[] = {
     {"__name__", T_OBJECT, offsetof(Function, name), READONLY, NULL},
     {"__qualname__", T_OBJECT, offsetof(Function, name), READONLY, NULL},
     {"_cell", T_OBJECT, offsetof(Function, cell), READONLY, NULL},
+    {"_slot", T_PYSSIZET, offsetof(Function, slot), READONLY, NULL},
     {NULL},
 };
 

@@ -16,8 +16,11 @@
 #include <structmember.h>
 
 #include "../channel.h"
+#include "../entry.h"
 
 PyTypeObject *GateType;
+
+enum { UNHEARD_WAIT = 200 * 1000 }; /* nanoseconds until it is looked again */
 
 typedef struct Gate {
     PyObject_HEAD
@@ -41,13 +44,13 @@ table_at(const Gate *self, Py_ssize_t index)
     return (Table *)PyTuple_GET_ITEM(self->tables, index);
 }
 
-/* Calls under way.  What is counted outside of the GIL (calls through stable pointers) is to be added here. */
+/* Calls under way. */
 static Py_ssize_t
 inside(const Gate *self)
 {
     Py_ssize_t count = 0;
     for (Py_ssize_t i = 0; i < table_count(self); i++) {
-        count += table_at(self, i)->inside;
+        count += table_at(self, i)->inside + entries_inside(table_at(self, i));
     }
     return count;
 }
@@ -60,6 +63,7 @@ set_gate(Table *table, Gate *gate)
     table->gate = gate;
     table->count = gate == NULL ? table->size : 0;
     table->watched = gate != NULL || table->on_idle != NULL;
+    entries_gate(table);
 }
 
 static void
@@ -148,11 +152,24 @@ gate_open(PyObject *object, PyObject *Py_UNUSED(unused))
 /* ---- callers ------------------------------------------------------------------------------------------------------- */
 
 static bool
+lets_through(const Gate *self, const Table *entered)
+{
+    const Gate *own = entered->gate;
+    return own != NULL && (own == self || (!self->empty && !own->empty));
+}
+
+static bool
 goes_through(const Gate *self)
 {
     for (const Frame *frame = innermost; frame != NULL; frame = frame->outer) {
-        const Gate *own = frame->table->gate;
-        if (own != NULL && (own == self || (!self->empty && !own->empty))) {
+        if (lets_through(self, frame->table)) {
+            return true;
+        }
+    }
+    for (const mf_visit *visit = mf_entry_innermost(); visit != NULL; visit = visit->outer) {
+        const mf_seat *seat = atomic_load(&visit->seat);
+        const Table *entered = seat != NULL ? seat->holder : NULL;
+        if (entered != NULL && lets_through(self, entered)) {
             return true;
         }
     }
@@ -184,6 +201,26 @@ gate_pass(Table *table)
     return problem;
 }
 
+GateAnswer
+gate_hold(Table *table)
+{
+    Gate *self = table->gate;
+    if (goes_through(self)) {
+        return GATE_PASS;
+    }
+    if (self->owner == PyThread_get_thread_ident()) {
+        return GATE_OWN;
+    }
+    Py_INCREF(self);
+    Py_BEGIN_ALLOW_THREADS
+    while (!atomic_load(&self->open)) {
+        mf_sleep(&self->open, 0, 0);
+    }
+    Py_END_ALLOW_THREADS
+    Py_DECREF(self);
+    return GATE_OPENED;
+}
+
 /* ---- whoever waits for them ---------------------------------------------------------------------------------------- */
 
 void
@@ -191,6 +228,24 @@ gate_left(Gate *self)
 {
     atomic_fetch_add(&self->left, 1);
     mf_wake(&self->left);
+}
+
+/* Calls through stable pointers leave without telling anybody. */
+static bool
+hears_all(const Gate *self)
+{
+    for (Py_ssize_t i = 0; i < table_count(self); i++) {
+        if (entries_inside(table_at(self, i)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t
+soonest(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
 }
 
 static PyObject *
@@ -211,8 +266,9 @@ gate_wait(PyObject *object, PyObject *timeout)
         if (mf_now() >= deadline) {
             Py_RETURN_FALSE;
         }
+        uint64_t until = hears_all(self) ? deadline : soonest(deadline, mf_now() + UNHEARD_WAIT);
         Py_BEGIN_ALLOW_THREADS
-        mf_sleep(&self->left, seen, deadline);
+        mf_sleep(&self->left, seen, until);
         Py_END_ALLOW_THREADS
         if (PyErr_CheckSignals() != 0) {
             return NULL;

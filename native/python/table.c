@@ -6,6 +6,7 @@
  * - Once close() has returned True nothing can enter again: it answers True only for a table that nothing holds, and
  *   the caller has made sure that no cell offers it.
  * - on_idle is called at least once after the last holder has left, if it was set before that.
+ * - Calls through stable pointers are counted outside of the GIL, and are the only ones that leave without telling.
  * - While a gate is closed calls see no slot, and so come to the gate; everybody else sees them all.
  */
 #include "core.h"
@@ -184,6 +185,7 @@ table_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     delist(self);
+    entries_free(self);
     table_clear(object);
     Py_CLEAR(self->label);
     for (Py_ssize_t i = 0; i < self->size; i++) {
@@ -279,7 +281,7 @@ table_entered_here(const Table *self)
             return true;
         }
     }
-    return false;
+    return entries_entered_here(self);
 }
 
 static PyObject *
@@ -289,7 +291,6 @@ table_is_entered_here(PyObject *object, PyObject *Py_UNUSED(unused))
 }
 
 static PyMemberDef members[] = {
-    {"inside", T_PYSSIZET, offsetof(Table, inside), READONLY, "Calls under way."},
     {"pins", T_PYSSIZET, offsetof(Table, pins), READONLY, "Pins that are held."},
     {"pointers", T_PYSSIZET, offsetof(Table, pointers), READONLY, "Pointer objects that are alive."},
     {"closed", T_BOOL, offsetof(Table, closed), READONLY, "Whether nothing may enter it again."},
@@ -297,7 +298,22 @@ static PyMemberDef members[] = {
     {NULL},
 };
 
+static PyObject *
+table_get_inside(PyObject *object, void *Py_UNUSED(closure))
+{
+    const Table *self = (Table *)object;
+    return PyLong_FromSsize_t(self->inside + entries_inside(self));
+}
+
+static PyObject *
+table_get_unheard(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSsize_t(entries_inside((Table *)object));
+}
+
 static PyGetSetDef getters[] = {
+    {"inside", table_get_inside, NULL, "Calls under way.", NULL},
+    {"unheard", table_get_unheard, NULL, "Those of them that end without telling anybody: through stable pointers.", NULL},
     {"on_idle", table_get_on_idle, table_put_on_idle, "Called without arguments when the last holder leaves.", NULL},
     {NULL},
 };

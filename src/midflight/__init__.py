@@ -56,6 +56,7 @@ from midflight._errors import (
     WrongMachineError,
 )
 from midflight._events import Loaded, Refused, Swapped, subscribe
+from midflight._function_pointer import pointer
 from midflight._hooks import Swapping, after_swap, before_swap
 from midflight._load import load, unload
 from midflight._migrations import migrate, renamed
@@ -147,6 +148,7 @@ __all__ = [
     "offer",
     "on_signal",
     "pin",
+    "pointer",
     "provide",
     "renamed",
     "rollback",

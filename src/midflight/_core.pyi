@@ -174,6 +174,8 @@ class Table:
     """All functions of one version, by slot, and what holds that version loaded."""
 
     inside: int
+    unheard: int
+    """Those of the calls inside that end without telling anybody: through stable pointers."""
     pins: int
     pointers: int
     closed: bool
@@ -206,6 +208,14 @@ class Cell:
         """``owner`` is kept alive for as long as the cell is."""
     @property
     def current(self) -> Table | None: ...
+    def entry(self, slot: int, /) -> int:
+        """Return a function pointer to a slot's function that stays valid for the process's life, each time the same.
+
+        It runs the current version's function, counted like any call.  Where that version has none, or one that is
+        called in another way, and after the end, it returns 0; the call from Python that it came from raises, else it
+        says so to stderr.  Return 0 if the function isn't native code of this process.  Raises `MidflightError` when no
+        more can be made.
+        """
     def end(self, why: str, /) -> None:
         """Take the current version away: calls raise `UnloadedError` with this reason."""
 
@@ -224,8 +234,20 @@ class Function:
     _available: bool
     _address: int
     _cell: Cell
+    _slot: int
+    _info: Any
     def __new__(cls, cell: Cell, slot: int, name: str) -> Function: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+@final
+class Forward:
+    """A function pointer that goes on to wherever it is told to."""
+
+    address: int
+    def __new__(cls, target: int) -> Forward:
+        """Raises `MidflightError` when no more can be made."""
+    def lead(self, target: int, /) -> None:
+        """Go on to another function from now on."""
 
 @final
 class Callback:

@@ -220,13 +220,30 @@ class Wanted:
     services: tuple[Service, ...] = ()
 
 
+class Follower(Protocol):
+    """Wants to know which function is provided."""
+
+    def lead(self, function: Callable[..., Any]) -> None:
+        """Take note of it."""
+
+
+class Provider(Protocol):
+    """What stands behind a service."""
+
+    def __call__(self, *values: Any) -> Any:
+        """Run what is provided now."""
+
+    def follow(self, follower: Follower) -> None:
+        """Tell a follower what is provided, now and whenever that is replaced, for as long as it is there."""
+
+
 class Service(NamedTuple):
     """A function of the host's that a version calls by a ``symbol``, with the type of a function of an interface."""
 
     symbol: str
     interface: Interface
     function: Function
-    call: Callable[..., object]
+    provider: Provider
 
 
 class ExplicitFunction(NamedTuple):

@@ -19,6 +19,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from midflight._errors import MidflightError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("midflight")
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.05, 5.0
+_UNHEARD_DELAY = 0.002
 
 
 def let_go(generation: Generation) -> None:
@@ -66,6 +68,8 @@ def retire_if_idle(generation: Generation, *, patience: float = 0.0) -> bool:
         if code is None:
             return True
         if generation.retiring or not code.table.close():
+            if code.table.unheard:
+                _reaper.try_later(generation)
             return False
         generation.retiring = True
         try:
@@ -153,12 +157,18 @@ def wait_idle(generation: Generation, timeout: float | None) -> bool:
     # A queue that may be put to from anywhere: the last holder may leave in the middle of a garbage collection.
     left: queue.SimpleQueue[None] = queue.SimpleQueue()
     code.table.on_idle = lambda: left.put(None)
-    if not holders(generation):
-        return True
-    try:
-        left.get(timeout=timeout)
-    except queue.Empty:
-        return False
+    end = None if timeout is None else time.monotonic() + timeout
+    while holders(generation):
+        rest = None if end is None else max(0.0, end - time.monotonic())
+        # Calls through stable pointers end without telling anybody.
+        pause = _UNHEARD_DELAY if code.table.unheard and (rest is None or rest > _UNHEARD_DELAY) else rest
+        try:
+            left.get(timeout=pause)
+        except queue.Empty:
+            if pause == rest:
+                return not holders(generation)
+        else:
+            return True
     return True
 
 
@@ -235,7 +245,7 @@ class _Reaper:
             residents = list(self._residents)
         for generation in residents:
             self._retire(generation)
-            if generation.version.status == "unloaded" or generation.held is None or not generation.held.passing:
+            if not _may_pass(generation):
                 with self._mutex:
                     self._residents.discard(generation)
 
@@ -244,6 +254,14 @@ class _Reaper:
             retire_if_idle(generation)
         except Exception:  # noqa: BLE001 - the thread must live on
             _log.exception("version %d of %s can't be unloaded", generation.version.number, generation.version.source)
+
+
+def _may_pass(generation: Generation) -> bool:
+    """Whether what holds a version may end without telling anybody."""
+    code = generation.code
+    if code is None:
+        return False
+    return code.table.unheard > 0 if generation.held is None else generation.held.passing
 
 
 _reaper = _Reaper()

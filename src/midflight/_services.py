@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import inspect
 import re
+import weakref
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from midflight._control import Control
     from midflight._errors import UnresolvedSymbolError
+    from midflight._lane import Follower
     from midflight.artifact.interface import Function, Interface
 
 AnyFunction = TypeVar("AnyFunction", bound="Callable[..., Any]")
@@ -72,10 +74,25 @@ class Provided:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.typed: Typed | None = None
+        self._mutex = Lock()  # so that the last one who replaces is the last one whom followers hear of
+        self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
 
     def __call__(self, *values: Any) -> Any:
         """Run the function that is provided now."""
         return self.function(*values)
+
+    def follow(self, follower: Follower) -> None:
+        """See `midflight._lane.Provider`."""
+        with self._mutex:
+            self._followers.add(follower)
+            follower.lead(self.function)
+
+    def replace(self, function: Callable[..., Any]) -> None:
+        """Provide another function from now on."""
+        with self._mutex:
+            self.function = function
+            for follower in self._followers:
+                follower.lead(function)
 
 
 class Services:
@@ -130,10 +147,9 @@ class Services:
         if found is not None and found.typed is not None:
             self._fit(found.typed, function, name)
         with self._mutex:
-            if found is None:
-                found = Provided(function)
-            found.function = function
+            found = found or Provided(function)
             self._named[name] = found
+        found.replace(function)
 
     # ---- what a version gets
 
@@ -176,7 +192,7 @@ class Services:
             if function is None:
                 return None
             found = known or Provided(function)
-            found.function = function
+            found.replace(function)
         with self._mutex:
             return self._by_symbol.setdefault(symbol, found)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight import _core
@@ -14,10 +13,10 @@ from midflight.artifact.interface import Array, Enum, Pointer, Record, Scalar, S
 from midflight.artifact.type_names import canonical
 from midflight.lanes.native.by_value import ByValueCall, by_value_obstacle, classify
 from midflight.lanes.native.callbacks import CallbackMaker
+from midflight.lanes.native.function_info import FunctionInfo
 from midflight.lanes.native.layouts import CHAR, misfit
 
 if TYPE_CHECKING:
-    import inspect
     from collections.abc import Callable
 
     from midflight._core import Binding, ParamSpec, ResultSpec, Table
@@ -29,24 +28,6 @@ _CHAR = "int8" if CHAR is ctypes.c_int8 else "uint8"
 _MOST_PARAMETERS = 70
 _MOST_STACK_WORDS = 64
 _PLACES_STRUCTS = platform.machine() == "x86_64"
-
-
-@dataclass(eq=False)
-class FunctionInfo:
-    """What help() and completion show of a function; made when it is first asked for."""
-
-    interface: Interface
-    function: Function
-
-    @cached_property
-    def doc(self) -> str:
-        """The docstring."""
-        return stub.docstring(self.interface, self.function)
-
-    @cached_property
-    def signature(self) -> inspect.Signature:
-        """The signature."""
-        return stub.signature(self.interface, self.function)
 
 
 def _same_call(one: Function, other: Function) -> bool:

@@ -6,6 +6,8 @@ Guarantees:
 - Who wants another lifetime passes a ctypes function object, and keeps it alive himself.
 - An exception raised by the callable is raised by the call into the module that it was called from, once that call
   returns; the native code sees 0.
+- Another midflight function of this process is called without Python in between, if its type is the callback's: by its
+  stable pointer.
 - The same callable may be passed from several threads at once: all get the same function pointer.
 """
 
@@ -18,9 +20,11 @@ import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight import _core
-from midflight._errors import ArgumentRangeError, ArgumentTypeError
-from midflight.artifact.interface import Enum, Pointer, Record, Scalar, Unsupported, Void
+from midflight._errors import ArgumentRangeError, ArgumentTypeError, MidflightError
+from midflight.artifact import compare
+from midflight.artifact.interface import Enum, Function, Param, Pointer, Record, Scalar, Unsupported, Void
 from midflight.lanes.native.by_value import by_value_obstacle
+from midflight.lanes.native.function_info import FunctionInfo
 from midflight.lanes.native.layouts import CHAR
 
 if TYPE_CHECKING:
@@ -73,8 +77,29 @@ class CallbackMaker:
         key = value if isinstance(value, _BOUND) else id(value)
         made = self._made.get(key)
         if made is None:
-            made = self._made.setdefault(key, self._make(value))
+            direct = self.direct(value)
+            made = self._made.setdefault(key, _Made(direct, None, value) if direct else self._make(value))
         return made.address
+
+    def pointer(self, function: Callable[..., object]) -> Any:
+        """Return a ctypes function pointer that calls ``function``, and keeps it alive."""
+        return self._make(function).pointer
+
+    def direct(self, function: object) -> int:
+        """Return the stable pointer of another native function of this process if its type is this one, else 0."""
+        if not isinstance(function, _core.Function):
+            return 0
+        info = function._info  # noqa: SLF001 - the core's, for us
+        if not isinstance(info, FunctionInfo):
+            return 0
+        params = tuple(Param("", param) for param in self._signature.params)
+        wanted = Function("", "", "", params, self._signature.result, self._signature.variadic)
+        if info.function.variadic or compare.compare_calls(self._interface, wanted, info.interface, info.function):
+            return 0
+        try:
+            return function._cell.entry(function._slot)  # noqa: SLF001
+        except MidflightError:
+            return 0  # there are no more: through Python it goes too
 
     def _make(self, function: Callable[..., object]) -> _Made:
         result, check = self._result()

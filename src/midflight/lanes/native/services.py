@@ -1,7 +1,8 @@
 """The function pointers by which a version's library calls what its host provides.
 
 Guarantees: one is made for each name of each version, before any of the library's code runs, and stays for as long as
-that version is loaded.  What a service raises while the library is being loaded, called by a constructor of it, is
+that version is loaded.  Another module's function in this process is called without Python in between, by its stable
+pointer.  What a service raises while the library is being loaded, called by a constructor of it, is
 raised by the loading.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from midflight import _core
 from midflight._errors import ArgumentTypeError, ServiceError
 from midflight.artifact.ctypes_types import CTypes
 from midflight.artifact.interface import Signature
@@ -27,6 +29,7 @@ class ServiceThunks:
         self.addresses: dict[bytes, int] = {}
         self._unheard = Unheard()
         self._makers: list[CallbackMaker] = []
+        self._ways: list[_Way] = []
         for service in wanted.services:
             own = (
                 types if service.interface is wanted.interface else CTypes(service.interface, elsewhere=types.elsewhere)
@@ -48,13 +51,30 @@ class ServiceThunks:
         return CallbackMaker(interface, types, signature, unheard)
 
     def _bind(self, service: Service, maker: CallbackMaker) -> None:
-        self.addresses[service.symbol.encode()] = maker(service.call) or 0
+        way = _Way(maker, maker(service.provider) or 0)
+        service.provider.follow(way)
+        self._ways.append(way)
+        self.addresses[service.symbol.encode()] = way.address
 
     def loaded(self) -> None:
         """Note that the library is loaded.  Raises what a service raised meanwhile."""
         errors, self._unheard.errors = self._unheard.errors, None
         if errors:
             raise errors[0]
+
+
+class _Way:
+    """How a library reaches a service: through Python, or straight to another module's function."""
+
+    def __init__(self, maker: CallbackMaker, through_python: int) -> None:
+        self._maker = maker
+        self._through_python = through_python
+        self._forward = _core.Forward(through_python)
+        self.address = self._forward.address
+
+    def lead(self, function: object) -> None:
+        """Take the shortest way to a function."""
+        self._forward.lead(self._maker.direct(function) or self._through_python)
 
 
 class Unheard:

@@ -14,7 +14,8 @@ from midflight._errors import ArgumentTypeError, ProtocolError, UnsupportedFunct
 from midflight.artifact import stub
 from midflight.artifact.ctypes_types import CTypes
 from midflight.artifact.interface import Array, Enum, Foreign, Pointer, Record, Scalar, Unsupported
-from midflight.lanes.native.bindings import Binder, FunctionInfo, UnusableError
+from midflight.lanes.native.bindings import Binder, UnusableError
+from midflight.lanes.native.function_info import FunctionInfo
 from midflight.lanes.remote.callables import RemoteCallbackMaker
 from midflight.lanes.remote.places import holds_address, opaque, places
 from midflight.lanes.remote.pointers import RemotePointer

@@ -136,6 +136,11 @@ class WorkerCallbackMaker(CallbackMaker):
         """Return the number of a function pointer for ``value``, before the worker runs."""
         return self._callbacks.reserve(super().__call__(value) or 0, self._params)
 
+    def direct(self, function: object) -> int:
+        """Return 0: what a C++ function throws could not pass from this process into the worker."""
+        del function
+        return 0
+
     def __call__(self, value: object) -> int | None:
         """Return the address in the worker of a function pointer for ``value``; None if it can't be called."""
         address = super().__call__(value)

@@ -40,4 +40,4 @@ class WorkerServices(ServiceThunks):
     def _bind(self, service: Service, maker: CallbackMaker) -> None:
         assert isinstance(maker, WorkerCallbackMaker)  # noqa: S101 - made above
         params = "".join(f",{kind}.{size}" for kind, size in maker.description)
-        self.words.append(f"bind={maker.reserve(service.call)}{params}:{service.symbol}")
+        self.words.append(f"bind={maker.reserve(service.provider)}{params}:{service.symbol}")
