@@ -99,7 +99,8 @@ def _waits(gate, count=1) -> bool:
 def test_a_call_waits_and_starts_over_with_what_is_current(stateful, load, workshop) -> None:
     module, _ = stateful
     other = workshop.library("other", SOURCE.replace("0x5eed5eed5eed5eed", "2"))
-    second = control_of(load(other, name="second")).current
+    second_module = load(other, name="second")  # nothing else keeps its version loaded
+    second = control_of(second_module).current
     control = control_of(module)
     with _closed(module) as gate:
         assert gate.wait(0)
