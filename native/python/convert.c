@@ -1,6 +1,8 @@
 /* From Python objects to pointers: buffers, text, ctypes objects, callables. */
 #include "core.h"
 
+#include "../shared.h"
+
 static PyTypeObject *ctypes_pointer, *ctypes_function, *ctypes_simple, *ctypes_array, *ctypes_data;
 
 PyObject *type_attribute;
@@ -222,6 +224,20 @@ convert_text(const Param *param, PyObject *value, PyObject *function, uint64_t *
     return 0;
 }
 
+/* A Pointer.  One into memory that is shared with workers is good in any of them, which may have to be shown it. */
+static int
+convert_own_pointer(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
+{
+    if (pointer_address(value, param, function, address, views->link) != 0) {
+        return -1;
+    }
+    const char *data = (const char *)(uintptr_t)*address;
+    if (views->spans != NULL && mf_shared_find(data, 1) != NULL) {
+        point_to(address, data, 1, false, views);
+    }
+    return 0;
+}
+
 /* A typed block goes as it is, also into another process: its memory is shared. */
 static int
 convert_block(const Param *param, PyObject *value, PyObject *function, uint64_t *address, Views *views)
@@ -363,7 +379,7 @@ convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_
         return 0;
     }
     if (Py_IS_TYPE(value, PointerType)) {
-        return pointer_address(value, param, function, address, views->link);
+        return convert_own_pointer(param, value, function, address, views);
     }
     if (param->kind == KIND_CALLBACK) {
         return convert_callback(param, value, function, address);

@@ -7,6 +7,8 @@
 
 #include <structmember.h>
 
+#include "../shared.h"
+
 PyTypeObject *PointerType;
 
 /* Made once: the interpreter's cache of attributes would keep each name that is made anew. */
@@ -44,7 +46,8 @@ int
 pointer_address(PyObject *object, const Param *param, PyObject *function, uint64_t *address, const PyObject *link)
 {
     Pointer *self = (Pointer *)object;
-    if (self->link != link) {
+    bool shared = self->link == NULL && link != NULL && mf_shared_find((const void *)(uintptr_t)self->address, 1) != NULL;
+    if (self->link != link && !shared) {
         raise_error(errors.argument_type, function, "parameter %R got a pointer into the memory of %s", param->name,
                     self->link == NULL ? "this process, where the worker can't follow it: pass the object itself"
                     : link == NULL     ? "a worker process: it can be passed to functions of its own version only"

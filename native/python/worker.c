@@ -328,7 +328,8 @@ pointer_result(const Journey *self, Table *table, PyObject *link)
             return result_from_integer(self->binding, table, (uint64_t)(uintptr_t)span->data + value - *span->where, NULL);
         }
     }
-    return result_from_integer(self->binding, table, value, link);
+    bool shared = mf_shared_find((const void *)(uintptr_t)value, 1) != NULL; /* a typed block's: it is here too */
+    return result_from_integer(self->binding, table, value, shared ? NULL : link);
 }
 
 static PyObject *

@@ -9,13 +9,14 @@ import pytest
 from midflight.artifact.dwarf import reader as dwarf
 from midflight.state.layout import Layouts
 from tests.artifact.conftest import compile_library
+from tests.lanes import load, pytest_configure, pytest_generate_tests
 
 if TYPE_CHECKING:
     from midflight.artifact.interface import Interface
     from midflight.state.layout import Migration
     from midflight.state.renames import Renames
 
-__all__ = ["Pair", "compile_library", "pair"]
+__all__ = ["Pair", "compile_library", "load", "pair", "pytest_configure", "pytest_generate_tests"]
 
 
 class Pair:

@@ -59,7 +59,10 @@ def _array(interface: Interface, element: TypeId, count: int) -> Any:
     found = interface.strip(element)
     if isinstance(found, Scalar) and found.kind == "char":
         return f"S{count}" if count else ("i1", (0,))
-    return (_describe(interface, element), (count,))
+    described = _describe(interface, element)
+    if isinstance(described, tuple):  # an array of arrays has one shape
+        return (described[0], (count, *described[1]))
+    return (described, (count,))
 
 
 def _record(interface: Interface, record: Record) -> dict[str, Any]:

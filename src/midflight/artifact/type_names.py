@@ -73,6 +73,8 @@ def find_type(interface: Interface, text: str) -> Named | None:
 
 
 def _base(interface: Interface, name: str) -> Named | None:
+    if not name:
+        return None
     declared = None
     for number, found in enumerate(interface.types):
         if isinstance(found, (Record, Enum, Typedef, Scalar, Unsupported)) and found.name == name:

@@ -9,6 +9,7 @@ from midflight._errors import BuildError, SourceError, SourceNotFoundError
 from midflight._fork import Lock
 from midflight.build import diagnostics, files, process, progress, store
 from midflight.build.base import failure
+from midflight.build.headers import VARIABLE, include
 from midflight.build.model import Artifact, stored_artifact
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class CommandSource:
 
     def _run(self) -> process.Outcome:
         with progress.building(self.display):
-            outcome = process.run(self._command, cwd=self._cwd, subject=self.display)
+            outcome = process.run(self._command, cwd=self._cwd, env={VARIABLE: include()}, subject=self.display)
             if outcome.status != 0:
                 raise failure(outcome, subject=self.display)
         return outcome

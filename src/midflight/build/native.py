@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from midflight.build import diagnostics, files, flags, includes, makedeps, manifest, process, progress, store
 from midflight.build.base import Attempt, BuiltSource, Given, failure, read_text
 from midflight.build.compiler import Compiler, Language, find_compiler
+from midflight.build.headers import include
 from midflight.build.manifest import Built, Found
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ _VARIABLES = (
     "SDKROOT",
     "SOURCE_DATE_EPOCH",
 )
-_HEADERS = Path(__file__).resolve().parent.parent / "include"
 
 
 def language_of(path: Path) -> Language:
@@ -84,7 +84,7 @@ class _Tools:
         return cls(
             given,
             {language: find_compiler(language, subject=given.display) for language in languages},
-            flags.sort((*_own_headers(), *given.flags)),
+            flags.sort(("-I", include(), *given.flags)),
             cwd,
             tuple(sorted(environment.items())),
             includes.search_path(given.flags, cwd, environment),
@@ -114,10 +114,6 @@ class _Tools:
     def text(self, outcome: process.Outcome) -> str:
         """Return what the compiler said, without the linker's list of files."""
         return outcome.stderr if self.traced else outcome.output
-
-
-def _own_headers() -> tuple[str, ...]:
-    return ("-I", str(_HEADERS)) if _HEADERS.is_dir() else ()
 
 
 @dataclass(slots=True)
