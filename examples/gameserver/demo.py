@@ -25,15 +25,16 @@ from rich.text import Text
 from crowd import BotProcess
 from deployment import Deployment
 from footprint import resident_bytes, still_mapped
-from scoreboard import CALM, STORM, Result, explain, show
+from scoreboard import CALM, STORM, Result, explain, show, told_state
 from server import GameServer
+from wildlife import CREATURES, Wildlife
 from workshop import Workshop
 from world import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from deployment import Outcome
+    from history import Outcome
 
 _ROUNDS = 2
 """Calm and storm take turns, so that neither has the machine's better moments to itself."""
@@ -71,13 +72,13 @@ class Teller:
         if outcome.report is not None:
             old, new = outcome.report.old.number, outcome.report.new.number
             text = f"{outcome.title}: version {old} → {new} in {outcome.seconds * 1e3:.0f} ms"
-            self.say(text, "✔", "bold green")
+            self.say(f"{text}{told_state(outcome.report)}", "✔", "bold green")
         elif outcome.error is not None:
             self.say(f"{outcome.title}: refused, {explain(outcome.error)}", "✘", "bold yellow")
 
 
-async def tell_story(deployment: Deployment, teller: Teller, pause: float) -> None:
-    """Develop the game while it is played: two better versions, three bad ones, a change of mind."""
+async def tell_story(deployment: Deployment, wildlife: Wildlife, teller: Teller, pause: float) -> None:
+    """Develop the game while it is played: better versions, bad ones, changes of mind."""
     steps = (
         functools.partial(deployment.save, 2),
         functools.partial(deployment.save_with_a_typo, 3),
@@ -85,6 +86,9 @@ async def tell_story(deployment: Deployment, teller: Teller, pause: float) -> No
         functools.partial(deployment.save_without_look, 3),
         deployment.bring_half_a_library,
         deployment.roll_back,
+        wildlife.bring_stamina,
+        wildlife.narrow_weights,
+        wildlife.roll_back,
     )
     for step in steps:
         teller.say_outcome(await step())
@@ -116,9 +120,13 @@ async def play(chosen: argparse.Namespace, directory: Path, teller: Teller) -> R
     rules = midflight.load(workshop.source)
     teller.say("rules 1, the open field: version 1")
 
-    server = GameServer(rules, World(rules, chosen.clients), frozenset({1}))
+    wildlife = Wildlife(directory)
+    teller.say(f"wildlife 1, {CREATURES:,} creatures that a C++ library owns")
+
+    server = GameServer(rules, World(rules, chosen.clients), frozenset({1}), wildlife)
     deployment = Deployment(rules, server, workshop, number=1)
     async with _running(server, chosen) as bots:
+        wildlife.check("at the start")
         teller.say(f"{server.clients} clients play, {chosen.clients * chosen.rate:,.0f} calls a second")
         before = resident_bytes()
 
@@ -127,14 +135,16 @@ async def play(chosen: argparse.Namespace, directory: Path, teller: Teller) -> R
             bots.phase(name)
 
         phase("story")
-        await tell_story(deployment, teller, pause=min(0.5, chosen.seconds / 10))
+        await tell_story(deployment, wildlife, teller, pause=min(0.4, chosen.seconds / 10))
         await _measure(deployment, chosen, teller, phase)
         phase("leaving")
         found = await bots.stop()
+    wildlife.check("at the end")
     gc.collect()
-    midflight.versions(rules)  # looks once more whether the last ones can be unloaded
-    mapped = len(still_mapped(deployment.paths))
-    return Result(server, deployment, found, mapped, before, resident_bytes(), teller.seconds)
+    for module in (rules, wildlife.module):
+        midflight.versions(module)  # looks once more whether the last ones can be unloaded
+    mapped = len(still_mapped(deployment.history.paths | wildlife.history.paths))
+    return Result(server, deployment.history, wildlife, found, mapped, before, resident_bytes(), teller.seconds)
 
 
 @contextlib.asynccontextmanager

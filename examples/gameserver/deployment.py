@@ -1,14 +1,14 @@
-"""Swaps the rules under the running server, and keeps the record of what was done and what was refused."""
+"""Swaps the rules under the running server."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import midflight
 
+from history import History, Outcome
 from workshop import TITLES
 
 if TYPE_CHECKING:
@@ -20,30 +20,11 @@ if TYPE_CHECKING:
     from workshop import Workshop
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one attempt: a report, or the error that refused it.  ``wanted`` is the class of the refusal."""
-
-    title: str
-    seconds: float
-    report: midflight.Report | None = None
-    error: midflight.MidflightError | None = None
-    wanted: type[midflight.MidflightError] | None = None
-
-    @property
-    def as_planned(self) -> bool:
-        """Whether a good version was taken and a bad one refused, for the right reason."""
-        if self.wanted is None:
-            return self.report is not None and self.report.changed
-        return isinstance(self.error, self.wanted)
-
-
 @dataclass
 class Deployment:
     """The rules of one server, and the workshop in which they are edited.
 
-    ``versions`` are all that were ever loaded, ``paths`` the files that were mapped for them.  ``number`` is the number
-    of the rules that the server runs now, ``earlier`` of those that a rollback goes back to.
+    ``number`` is the number of the rules that the server runs now, ``earlier`` of those that a rollback goes back to.
     """
 
     rules: ModuleType
@@ -51,16 +32,10 @@ class Deployment:
     workshop: Workshop
     number: int
     earlier: int = 0
-    versions: list[midflight.Version] = field(default_factory=list)
-    paths: set[str] = field(default_factory=set)
-    outcomes: list[Outcome] = field(default_factory=list)
+    history: History = field(init=False)
 
     def __post_init__(self) -> None:
-        self._note(midflight.versions(self.rules)[-1])
-
-    def _note(self, version: midflight.Version) -> None:
-        self.versions.append(version)
-        self.paths.add(version.path)
+        self.history = History(self.rules)
 
     async def save(self, number: int) -> Outcome:
         """Bring in one version of the rules, from its source."""
@@ -101,16 +76,8 @@ class Deployment:
     ) -> Outcome:
         """Swap, and tell the server which rules may run: both while the swap is on, one of them before and after."""
         self.server.allowed = frozenset({self.number, number})
-        began = time.perf_counter()
-        try:
-            report = await swap()
-        except midflight.MidflightError as error:
-            outcome = Outcome(title, time.perf_counter() - began, error=error, wanted=wanted)
-        else:
-            outcome = Outcome(title, time.perf_counter() - began, report=report, wanted=wanted)
-            if report.changed:
-                self.number, self.earlier = number, self.number
-                self._note(report.new)
+        outcome = await self.history.attempt(title, swap, wanted)
+        if outcome.report is not None and outcome.report.changed:
+            self.number, self.earlier = number, self.number
         self.server.allowed = frozenset({self.number})
-        self.outcomes.append(outcome)
         return outcome

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from deployment import Deployment
     from histogram import Histogram
+    from history import History
     from server import GameServer
+    from wildlife import Wildlife
 
 CALM = "calm"
 STORM = "storm"
+_MODULES = 2
+"""The rules and the wildlife."""
 
 
 @dataclass
@@ -28,7 +31,8 @@ class Result:
     """All that is known when the game is over."""
 
     server: GameServer
-    deployment: Deployment
+    rules: History
+    wildlife: Wildlife
     bots: dict[str, Any]
     still_mapped: int
     memory_before: int
@@ -36,15 +40,24 @@ class Result:
     seconds: float
 
     @property
+    def histories(self) -> tuple[History, History]:
+        """What was done with each module."""
+        return self.rules, self.wildlife.history
+
+    @property
     def done(self) -> list[midflight.Report]:
         """The swaps that were done."""
-        reports = (outcome.report for outcome in self.deployment.outcomes)
-        return [report for report in reports if report is not None and report.changed]
+        return [report for history in self.histories for report in history.done]
 
     @property
     def refused(self) -> list[midflight.MidflightError]:
         """The swaps that were refused."""
-        return [outcome.error for outcome in self.deployment.outcomes if outcome.error is not None]
+        return [error for history in self.histories for error in history.refused]
+
+    @property
+    def versions(self) -> list[midflight.Version]:
+        """All that were ever loaded."""
+        return [version for history in self.histories for version in history.versions]
 
     @property
     def lost(self) -> int:
@@ -70,14 +83,20 @@ class Result:
         if self.mixed_up:
             yield f"answers mixed up: {self.mixed_up}, {self.server.stale} of them of rules that weren't current"
         yield from self.bots["complaints"]
-        for outcome in self.deployment.outcomes:
-            if not outcome.as_planned:
-                yield f"{outcome.title}: {_first_line(outcome.error) if outcome.error else 'was not refused'}"
-        if self.still_mapped > 1:
-            yield f"versions still mapped: {self.still_mapped} instead of 1"
-        for version in self.deployment.versions[:-1]:
-            if version.status != "unloaded":
-                yield f"{version!r} should be unloaded"
+        yield from self.wildlife.faults
+        if self.still_mapped > _MODULES:
+            yield f"versions still mapped: {self.still_mapped} instead of {_MODULES}"
+        for history in self.histories:
+            yield from _not_as_planned(history)
+
+
+def _not_as_planned(history: History) -> Iterator[str]:
+    for outcome in history.outcomes:
+        if not outcome.as_planned:
+            yield f"{outcome.title}: {_first_line(outcome.error) if outcome.error else 'was not refused'}"
+    for version in history.versions[:-1]:
+        if version.status != "unloaded":
+            yield f"{version!r} should be unloaded"
 
 
 def show(console: Console, result: Result) -> bool:
@@ -106,18 +125,41 @@ def _counts(result: Result) -> Table:
     table.add_row("clients dropped", _zero(result.dropped))
     table.add_section()
     table.add_row("swaps done", f"{len(result.done)}  [dim]{_spent(result.done)}[/]")
-    table.add_row("swaps refused", f"{len(result.refused)}  [dim](each with the old rules still running)[/]")
+    table.add_row("swaps refused", f"{len(result.refused)}  [dim](each with the old version still running)[/]")
     for reason, count in _reasons(result.refused).items():
         table.add_row("", Text.assemble((f"{count:>4} x ", "bold"), reason))
-    pause = max((report.pause for report in result.done), default=0.0)
-    table.add_row("pause", "none" if pause == 0 else f"{pause * 1e6:.0f} µs at most")
+    table.add_row("pause", f"{_pause(result.rules)} in the rules, which have no data of their own")
     table.add_section()
-    versions = result.deployment.versions
+    _add_wildlife(table, result.wildlife)
+    table.add_section()
+    versions = result.versions
     unloaded = sum(version.status == "unloaded" for version in versions)
     table.add_row("versions", f"{len(versions)} loaded, {unloaded} unloaded, {result.still_mapped} still mapped")
     table.add_row("memory", f"{_mebibytes(result.memory_before)} before, {_mebibytes(result.memory_after)} after")
     table.add_row("time", f"{result.seconds:.1f} s in all")
     return table
+
+
+def _add_wildlife(table: Table, wildlife: Wildlife) -> None:
+    swaps, ticks = wildlife.history.done, wildlife.ticks.total()
+    table.add_row("creatures", f"{wildlife.creatures:,}, moved to another layout by {len(swaps)} swaps")
+    table.add_row("their pause", f"{_pause(wildlife.history)}, with all that the library knows")
+    table.add_row("their ticks", f"{ticks:,} made; {wildlife.checks} checks of every creature")
+    table.add_row("creatures wrong", _zero(len(wildlife.faults)))
+
+
+def _pause(history: History) -> str:
+    longest = max((report.pause for report in history.done), default=0.0)
+    return "none" if longest == 0 else f"{longest * 1e3:.1f} ms at most"
+
+
+def told_state(report: midflight.Report) -> str:
+    """Say what became of the library's own data, if it has any, and for how long callers had to wait."""
+    if not report.state:
+        return ""
+    carried = sum(row.what == "carried" for row in report.state)
+    others = [str(row) for row in report.state if row.what != "carried"]
+    return "; ".join([f", a pause of {report.pause * 1e3:.1f} ms: {carried} variables carried", *others])
 
 
 def _latencies(result: Result) -> Table:

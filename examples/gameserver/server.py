@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from wildlife import Wildlife
     from world import World
 
 TICK: Final = 0.05
@@ -42,16 +43,19 @@ _SEEN: Final = 6
 
 
 class GameServer:
-    """Serves one world by one module of rules.
+    """Serves one world by one module of rules; ``wildlife``, if there is any, lives by the same clock.
 
     ``phase``: the name under which the calls' durations are counted.  ``allowed``: the numbers of the rules that may be
     running now; whoever swaps the rules keeps it up to date, and a reply of any other rules is counted in ``stale``.
     """
 
-    def __init__(self, rules: ModuleType, world: World, allowed: frozenset[int]) -> None:
+    def __init__(
+        self, rules: ModuleType, world: World, allowed: frozenset[int], wildlife: Wildlife | None = None
+    ) -> None:
         self.rules = rules
         self.world = world
         self.allowed = allowed
+        self.wildlife = wildlife
         self.calls = 0
         self.failed = 0
         self.stale = 0
@@ -157,6 +161,8 @@ class GameServer:
         self.ticks += 1
         self.calls += 3
         self.mixed_ticks += len(made_by) != 1
+        if self.wildlife is not None:
+            self.wildlife.tick()
 
 
 class _Client(asyncio.Protocol):

@@ -25,6 +25,7 @@ _EXAMPLE = Path(__file__).parents[2] / "examples" / "gameserver"
 _RULES = {1: "1-open-field.cpp", 2: "2-distance.cpp", 3: "3-cover.cpp"}
 _OWN_MODULES = [path.stem for path in _EXAMPLE.glob("*.py")]
 _PLAYERS = 12
+_VARIABLES = {"ticks", "count", "creatures", "favourite", "country", "behaviour"}
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +135,51 @@ def test_a_bad_version_that_is_not_refused_is_noticed(tmp_path: Path, monkeypatc
     monkeypatch.setattr(workshop, "save_with_a_typo", workshop.save)
     assert not asyncio.run(deployment.save_with_a_typo(3)).as_planned
     assert not asyncio.run(deployment.save(3)).as_planned  # nothing has changed, so nothing was swapped
-    assert [outcome.as_planned for outcome in deployment.outcomes] == [True, True, True, False, False]
+    assert [outcome.as_planned for outcome in deployment.history.outcomes] == [True, True, True, False, False]
+
+
+def _wildlife(directory: Path) -> Any:
+    return importlib.import_module("wildlife").Wildlife(directory, creatures=1000)
+
+
+async def _change_twice(wildlife: Any) -> list[Any]:
+    outcomes = []
+    for change in (wildlife.bring_stamina, wildlife.narrow_weights, wildlife.roll_back):
+        outcomes.append(await change())
+        for _ in range(23):
+            wildlife.tick()
+    return outcomes
+
+
+def test_creatures_and_what_the_library_knows_of_them_outlive_its_code(tmp_path: Path) -> None:
+    wildlife = _wildlife(tmp_path)
+    wildlife.tick()
+    stamina, narrow, back = asyncio.run(_change_twice(wildlife))
+    wildlife.check("at the end")
+    assert (wildlife.faults, wildlife.ticks) == ([], {1: 24, 2: 46})
+    assert narrow.as_planned
+    assert narrow.error.refusals == ("creature[17].weight: 300 does not fit int8_t",)
+    for report in (stamina.report, back.report):
+        *variables, block = report.state
+        assert {row.name for row in variables if row.what == "carried"} == _VARIABLES
+        assert (block.name, block.what) == ("1 block of creature", "migrated")
+        assert report.pause > 0
+
+
+def test_a_tick_that_is_lost_is_noticed(tmp_path: Path) -> None:
+    wildlife = _wildlife(tmp_path)
+    wildlife.tick()
+    wildlife.ticks[1] += 1
+    wildlife.check("now")
+    assert wildlife.faults == ["now: ticks 1, not 2", "now: misplaced 1000, not 0"]
+
+
+def test_creatures_that_are_mixed_up_are_noticed(tmp_path: Path) -> None:
+    wildlife = _wildlife(tmp_path)
+    (block,) = midflight.blocks(wildlife.module)
+    block.array["x"][3] += 1
+    wildlife.check("now")
+    assert wildlife.faults == ["now: misplaced 1, not 0"]
 
 
 def test_a_client_that_is_dropped_is_noticed() -> None:
@@ -162,19 +207,21 @@ def test_whatever_went_wrong_is_told() -> None:
     game = _game(1)
     bots = {"sent": 10, "answered": 10, "dropped": 0, "wrong": 0, "complaints": []}
     versions = [midflight.Version(1, "", "", "unloaded"), midflight.Version(2, "", "")]
-    deployment = types.SimpleNamespace(outcomes=[], versions=versions)
+    rules = types.SimpleNamespace(outcomes=[], versions=versions)
+    wildlife = types.SimpleNamespace(faults=[], history=types.SimpleNamespace(outcomes=[], versions=[]))
 
-    def failures(mapped: int = 1, **other: int) -> list[str]:
-        result = scoreboard.Result(game.server, deployment, bots | other, mapped, 0, 0, 1.0)
+    def failures(mapped: int = 2, **other: int) -> list[str]:
+        result = scoreboard.Result(game.server, rules, wildlife, bots | other, mapped, 0, 0, 1.0)
         return list(result.failures())
 
     assert failures() == []
     assert failures(answered=9) == ["calls lost: 1"]
     assert failures(dropped=2) == ["clients dropped: 2"]
     assert failures(wrong=3) == ["answers mixed up: 3, 0 of them of rules that weren't current"]
-    assert failures(mapped=2) == ["versions still mapped: 2 instead of 1"]
+    assert failures(mapped=3) == ["versions still mapped: 3 instead of 2"]
     versions[0].status = "resident"
-    assert failures() == ["Version(1, resident) should be unloaded"]
+    wildlife.faults.append("at the end: ticks 3, not 4")
+    assert failures() == ["at the end: ticks 3, not 4", "Version(1, resident) should be unloaded"]
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
@@ -198,11 +245,16 @@ def test_the_demo_with_a_few_players(plain: dict[str, str], tmp_path: Path) -> N
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    for line in (r"calls lost\s+│ 0 ", r"answers mixed up\s+│ 0 ", r"clients dropped\s+│ 0 ", r"pause\s+│ none"):
+    nothing = ("calls lost", "answers mixed up", "clients dropped", "creatures wrong")
+    for line in (*(rf"{row}\s+│ 0 " for row in nothing), r"pause\s+│ none in the rules", r"their pause\s+│ [\d.]+ ms "):
         assert re.search(line, done.stdout), done.stdout
     assert re.search(r"one that doesn't compile: refused, rules\.cpp:\d+: expected ", done.stdout)
     assert "refused, look: is gone" in done.stdout
     assert "one whose library is truncated: refused" in done.stdout
     assert "back to rules 2: version 3 → 4" in done.stdout
-    assert re.search(r"(\d+) loaded, \d+ unloaded, 1 still mapped", done.stdout)
+    migrated = r" in \d+ ms, a pause of [\d.]+ ms: 6 variables carried; 1 block of creature: migrated "
+    assert re.search(r"wildlife 2, creatures get tired: version 1 → 2" + migrated, done.stdout)
+    assert re.search(r"back to wildlife 1: version 2 → \d" + migrated, done.stdout)
+    assert "creature[17].weight: 300 does not fit int8_t" in done.stdout
+    assert re.search(r"(\d+) loaded, \d+ unloaded, 2 still mapped", done.stdout)
     assert done.stdout.rstrip().endswith("none lost, none mixed up, nobody dropped.")
