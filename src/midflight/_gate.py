@@ -40,8 +40,8 @@ class Closed:
         if self._gate.wait(timeout):
             return
         inside = self._inside(timeout)
-        calls = "1 call" if self._gate.inside == 1 else f"{self._gate.inside} calls"
-        what = f"data can't move while {calls} run that didn't end within {timeout:g} s: {'; '.join(inside)}"
+        calls = "a call runs" if self._gate.inside == 1 else f"{self._gate.inside} calls run"
+        what = f"data can't move while {calls} in it; waited {timeout:g} s for {'; '.join(inside)}"
         todo = "swap again later, allow more with timeout=, or let long calls poll midflight_should_yield()"
         names = ", ".join(control.name for control, _ in self._versions)
         raise GateTimeoutError(what, inside=inside, subject=names, todo=todo)

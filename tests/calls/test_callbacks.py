@@ -347,7 +347,7 @@ def test_a_kept_callback_goes_when_its_version_does(swapping):
     del host
     gc.collect()
     assert lib.call_kept(1, 2) == 3
-    swapping(SOURCE + "\nint newer;")
+    swapping(SOURCE + "\nint newer;", carry="fresh")
     gc.collect()
     assert midflight.versions(lib)[0].status == "unloaded"
     assert weak() is None

@@ -107,7 +107,7 @@ dlclose(one); os.write(end_w, b"x"); thread.join()
     thread = threading.Thread(target=lambda: results.append(module.stay()))
     thread.start()
     begun.wait()
-    old = midflight.swap(module, paths[1]).old
+    old = midflight.swap(module, paths[1], carry="fresh").old
     assert (old.status, old.held_by) == ("draining", ("1 call",))
     end.send()
     thread.join()

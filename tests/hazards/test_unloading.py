@@ -53,7 +53,7 @@ print(mapped(arguments[0]), mapped(arguments[1]))
     # The second has the first one's variable, and neither ever leaves (the second lets go, being bound to the first).
     assert plain(script, *paths).words[:3] == ["1", "1", "True"]
 
-    module = midflight.load(paths[0])
+    module = midflight.load(paths[0], carry="fresh")
     assert module.value() == 1
     module.set(40)
     for n in range(100):

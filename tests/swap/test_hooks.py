@@ -292,6 +292,25 @@ def test_a_fresh_worker_is_told_that_it_is_loaded(load, make, log, lane) -> None
     assert log() == "l1l1"
 
 
+def test_hooks_call_what_their_host_provides(load, workshop, lane) -> None:
+    """Also in a process that takes the place of one that has died."""
+    text = "extern int say(int);\nint f(void) { return 1; }\nint midflight_loaded(void) { return say(7) != 14; }\n"
+    said = []
+
+    def say(number: int) -> int:
+        said.append(number)
+        return 2 * number
+
+    module = load(workshop.library("speaking", text), provides={"say": say})
+    assert said == [7]
+    if lane == "worker":
+        link = control_of(module).current.code._process.link
+        link.kill()
+        link.gone(-1)
+        assert module.f() == 1
+        assert said == [7, 7]
+
+
 # ---- hooks of a program ---------------------------------------------------------------------------------------------
 
 

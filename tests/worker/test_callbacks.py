@@ -156,7 +156,7 @@ def test_a_pointer_to_a_pointer_is_an_address(lib) -> None:
 def test_a_callback_that_swaps_and_one_that_unloads(lib, library) -> None:
     def swap(_: int) -> int:
         library.write_text(library.read_text() + "\nint more;\n")
-        midflight.swap(lib)
+        midflight.swap(lib, carry="fresh")
         return lib.add(20, 20)
 
     assert lib.apply(swap, 1) == 41

@@ -54,12 +54,16 @@ class Callbacks:
 
     def begin(self, link: Link, worker: _core.Worker) -> None:
         """Let a fresh worker, whose library isn't loaded yet, call what is reserved."""
-        for reserved in self._reserved:
-            worker.set_callback(*reserved)
+        self.lend(worker)
         if self._reserved:
             with self._mutex:
                 self._serving = link
             _serve(link, worker)
+
+    def lend(self, worker: _core.Worker) -> None:
+        """Let calls through another Worker call back what is reserved."""
+        for reserved in self._reserved:
+            worker.set_callback(*reserved)
 
     def address(self, function: int, params: bytes) -> int:
         """Return the function pointer in the worker that stands for one here (an address)."""

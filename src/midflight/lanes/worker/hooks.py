@@ -44,9 +44,15 @@ def _binding(
 
 
 def run_in_fresh(
-    hook: str, module: str, interface: Interface, addresses: dict[str, int], timeout: float, link: Link
+    hook: str,
+    module: str,
+    interface: Interface,
+    addresses: dict[str, int],
+    timeout: float,
+    lend: Callable[[Worker], object],
+    link: Link,
 ) -> None:
-    """Run a hook in a process that doesn't serve yet.  It can't call back.
+    """Run a hook in a process that doesn't serve yet.  It can call what its host provides (``lend`` sees to it).
 
     Raises `LinkDeadError` if the process has ended, also because the hook took too long.
     """
@@ -59,6 +65,7 @@ def run_in_fresh(
 
     worker = _core.Worker(gone, timeout=timeout)
     worker.link = link
+    lend(worker)
     found = make_hooks(module, interface, addresses, worker).get(hook)
     try:
         answer: object = found() if found is not None else 0

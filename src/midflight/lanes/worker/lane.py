@@ -154,7 +154,13 @@ class WorkerCode:
         self.hooks = make_hooks(wanted.module, wanted.interface, self._addresses, process.worker)
         # Nothing that refers back to this: see `Process.end`.
         process.prepare = partial(
-            run_in_fresh, "midflight_loaded", wanted.module, wanted.interface, self._addresses, READY_TIMEOUT
+            run_in_fresh,
+            "midflight_loaded",
+            wanted.module,
+            wanted.interface,
+            self._addresses,
+            READY_TIMEOUT,
+            callbacks.lend,
         )
         self.binder = self._new_binder(wanted.interface, self.ctypes)
         self.table = self._bind(wanted)
