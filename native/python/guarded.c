@@ -1,4 +1,4 @@
-/* A call of a hook: a function of a version without arguments, guarded against its crash.
+/* A call of a hook: a function of a version without arguments, or one that migrates structs, guarded against its crash.
  *
  * Guarantees:
  * - It is counted as inside its version like any call, and may call back into it.
@@ -12,13 +12,22 @@ typedef struct Hook {
     mf_registers registers;
     uintptr_t address;
     uint64_t result;
+    const uint64_t *pairs; /* (old, new): it is called for each; NULL: it is called once, without arguments */
+    size_t pair_count;
 } Hook;
 
 static void
 run_hook(void *data)
 {
     Hook *self = data;
-    self->result = mf_call_integers(&self->registers, self->address);
+    if (self->pairs == NULL) {
+        self->result = mf_call_integers(&self->registers, self->address);
+    }
+    for (size_t i = 0; i < self->pair_count && self->registers.exception == NULL; i++) {
+        self->registers.integers[0] = self->pairs[2 * i];
+        self->registers.integers[1] = self->pairs[2 * i + 1];
+        mf_call_integers(&self->registers, self->address);
+    }
 }
 
 static PyObject *
@@ -38,10 +47,12 @@ run_guarded(PyObject *Py_UNUSED(module), PyObject *arguments)
     Table *table;
     PyObject *name;
     unsigned long long address;
-    if (!PyArg_ParseTuple(arguments, "O!UK", TableType, &table, &name, &address)) {
+    Py_buffer pairs = {.buf = NULL};
+    if (!PyArg_ParseTuple(arguments, "O!UK|y*", TableType, &table, &name, &address, &pairs)) {
         return NULL;
     }
-    Hook hook = {.registers.exception = NULL, .address = (uintptr_t)address};
+    Hook hook = {.registers.exception = NULL, .address = (uintptr_t)address, .pairs = pairs.buf};
+    hook.pair_count = pairs.buf != NULL ? (size_t)pairs.len / (2 * sizeof *hook.pairs) : 0;
     Frame frame;
     mf_fault fault;
     mf_guarded guarded;
@@ -61,5 +72,8 @@ run_guarded(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     Py_CLEAR(frame.pending);
     leave(&frame);
+    if (pairs.buf != NULL) {
+        PyBuffer_Release(&pairs);
+    }
     return result;
 }

@@ -52,8 +52,10 @@ def needs(data: ReadableBuffer, /) -> tuple[list[str], list[str]]:
 def switch(pairs: Sequence[tuple[Cell, Table]], /) -> None:
     """Make each table current in its cell, without giving up the GIL in between."""
 
-def run_guarded(table: Table, name: str, address: int, /) -> int | tuple[int, int]:
+def run_guarded(table: Table, name: str, address: int, pairs: ReadableBuffer = ..., /) -> int | tuple[int, int]:
     """Run a function without arguments as a hook of a version, without the GIL, and counted as inside it.
+
+    ``pairs``: packed native uint64: it is run for each two of them instead, as its two arguments.
 
     Return what it returned as a C int, or (signal, address) if it crashed.  Raises `NativeExceptionError` with ``name``
     for a C++ exception, and what a callback of it raised.

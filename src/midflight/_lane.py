@@ -164,6 +164,14 @@ def hooks_of(code: Code) -> Mapping[str, Callable[[], int]]:
     return found
 
 
+def migrate_by(code: Code, function: Function, pairs: Sequence[tuple[int, int]], sizes: tuple[int, int]) -> None:
+    """Let a function of the library's migrate structs: ``pairs`` of addresses here, before and now; ``sizes`` likewise.
+
+    Raises `HookError` ("crashed …"), or what the library raised.
+    """
+    code.migrate(function, pairs, sizes)  # type: ignore[attr-defined]  # only native lanes have data
+
+
 def ends_hooks(code: Code) -> bool:
     """Whether retiring the code also ends hooks that hang (its ``ends_hooks``), because it ends their process."""
     ends: bool = getattr(code, "ends_hooks", False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from midflight._errors import InterfaceError
-from midflight.artifact.interface import Scalar, Void
+from midflight.artifact.interface import Pointer, Scalar, Void
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 HOOKS = ("midflight_loaded", "midflight_save", "midflight_restore", "midflight_unloading")
 
-_INT = 4
+MIGRATION = "midflight_migrate_"
+"""How the names of functions begin that migrate a struct: midflight_migrate_player(const void *old, void *new)."""
+
+_INT, _MIGRATES = 4, 2
 
 
 def take_hooks(interface: Interface, exports: Collection[str] = ()) -> Interface:
-    """Return the interface with its hooks apart from its functions.
+    """Return the interface with its hooks and migrations apart from its functions.
 
     ``exports``: names that the library has, where that isn't said in ``unknown``.  Raises `InterfaceError` for a hook
     of another type, or of an unknown one: what it returns must be known.
@@ -33,10 +36,18 @@ def take_hooks(interface: Interface, exports: Collection[str] = ()) -> Interface
         if name not in named and (name in exports or name in interface.unknown):
             what = f"{name} is exported, but nothing says whether it returns an int"
             raise InterfaceError(what, todo=f"build with -g, or declare it in interface=: int {name}(void);")
-    if not hooks:
+    migrations = tuple(function for function in interface.functions if function.symbol.startswith(MIGRATION))
+    for function in migrations:
+        _check_migration(interface, function)
+    if not hooks and not migrations:
         return interface
-    others = tuple(function for function in interface.functions if function.name not in HOOKS)
-    return msgspec.structs.replace(interface, functions=others, hooks=hooks)
+    others = tuple(one for one in interface.functions if one not in hooks and one not in migrations)
+    return msgspec.structs.replace(interface, functions=others, hooks=hooks, migrations=migrations)
+
+
+def migrated(interface: Interface) -> dict[str, Function]:
+    """Return the functions that migrate structs, by the structs' names without keyword."""
+    return {function.symbol.removeprefix(MIGRATION): function for function in interface.migrations}
 
 
 def returns_int(interface: Interface, hook: Function) -> bool:
@@ -50,3 +61,10 @@ def _check(interface: Interface, hook: Function) -> None:
     if hook.params or hook.variadic or not (is_int or isinstance(result, Void)):
         what = f"the hook {hook.name} is declared as {interface.describe(hook)}"
         raise InterfaceError(what, todo=f"make it int {hook.name}(void), or void {hook.name}(void)")
+
+
+def _check_migration(interface: Interface, function: Function) -> None:
+    pointers = [param for param in function.params if isinstance(interface.strip(param.type), Pointer)]
+    if function.variadic or len(function.params) != _MIGRATES or len(pointers) != _MIGRATES:
+        what = f"the migration {function.name} is declared as {interface.describe(function)}"
+        raise InterfaceError(what, todo=f"make it void {function.symbol}(const void *old, void *new)")

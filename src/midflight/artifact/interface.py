@@ -165,7 +165,7 @@ class Interface(msgspec.Struct, frozen=True):
     ``needs``: functions that the library calls and doesn't have, as it declares them itself; ``needs_variables``: names
     of variables that it uses and doesn't have.
 
-    ``hooks``: functions that midflight calls, and programs don't (see `midflight.artifact.hooks`).
+    ``hooks`` and ``migrations``: functions that midflight calls, and programs don't (see `midflight.artifact.hooks`).
     """
 
     types: tuple[Type, ...]
@@ -176,6 +176,7 @@ class Interface(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...] = ()
     needs: tuple[Function, ...] = ()
     hooks: tuple[Function, ...] = ()
+    migrations: tuple[Function, ...] = ()
     needs_variables: tuple[str, ...] = ()
 
     def strip(self, type_id: TypeId) -> Type:

@@ -16,7 +16,7 @@ from midflight.artifact.layout import align_of, size_of
 from midflight.state import losses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from midflight import _core
     from midflight._blocks import Layout
@@ -189,13 +189,13 @@ class Blocks:
                 found.append((piece.source, piece.source + step * piece.count, piece.target, step, goal, fields))
         return found
 
-    def fill(self, mapping: _core.Mapping) -> list[str]:
-        """Write the new blocks; return what can't be carried."""
+    def fill(self, mapping: _core.Mapping, describe: Callable[[int], str]) -> list[str]:
+        """Write the new blocks; return what can't be carried.  ``describe``: says what is at an old address."""
         problems = []
         for piece in self.pieces:
             loss = piece.migration.plan().run(piece.source, piece.target, piece.count, mapping)
             if loss is not None:
-                problems.append(losses.spell(loss, piece.migration, piece.name, block=True))
+                problems.append(losses.spell(loss, piece.migration, piece.name, block=True, describe=describe))
         return problems
 
     # ---- the end

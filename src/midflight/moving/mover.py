@@ -21,6 +21,7 @@ from midflight._errors import StateError
 from midflight._lane import heap_of
 from midflight._version import Carried
 from midflight.moving.blocks import Blocks
+from midflight.moving.customs import Customs
 from midflight.moving.places import Allocated
 from midflight.moving.pointers import Pointers, Root
 from midflight.moving.variables import Chooser, Rules
@@ -142,8 +143,9 @@ class Mover:
         self._refuse()
         self._fill(mapping, pointers)
         if blocks is not None:
-            self.refusals += blocks.fill(mapping)
+            self.refusals += blocks.fill(mapping, pointers.describe)
         self._refuse()
+        self._run_customs(blocks)
         for one in self.moving:
             self.new_data.put(one.target)
         if patches is not None:
@@ -166,6 +168,14 @@ class Mover:
             loss = one.migration.plan().run(one.source.here, one.target.here, 1, mapping)
             if loss is not None:
                 self.refusals.append(losses.spell(loss, one.migration, one.name, describe=pointers.describe))
+
+    def _run_customs(self, blocks: Blocks | None) -> None:
+        customs = Customs(self.old, self.new, self.control.migrations.functions)
+        for one in self.moving:
+            customs.note(one.migration, one.source.here, one.target.here, 1)
+        for piece in blocks.pieces if blocks is not None else ():
+            customs.note(piece.migration, piece.source, piece.target, piece.count)
+        customs.run()
 
     def _moved_rows(self) -> Iterator[Carried]:
         for one in self.moving:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from midflight._errors import StateError
+from midflight.artifact.hooks import migrated
 from midflight.artifact.interface import Array, Pointer, Record, Unsupported
 from midflight.artifact.type_names import find_type
 from midflight.state import match, renames
@@ -82,7 +83,7 @@ def plan(
     matches = match.match(old.interface, new.interface, both)
     _check_names(names, matches)
     before, after, pairs = _with_types(old.interface, new.interface, both, types)
-    layouts = Layouts(before, after, both, migrations.functions.keys())
+    layouts = Layouts(before, after, both, {*migrations.functions, *migrated(new.interface)})
     for one, other in matches.pairs:
         if is_data(one) and is_data(other):
             layouts.migration(one.type, other.type)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midflight._version import Carried
+from midflight.artifact.hooks import migrated
 from midflight.artifact.interface import Record
 from midflight.state import renames
 from midflight.state.layout import Layouts
 from midflight.state.match import match
-from midflight.state.migrators import migrators
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ def forecast(old: Interface, new: Interface, data: bytes, pairs: Iterable[tuple[
     """Return what would become of everything; ``data``: the new library's bytes, for the renames in its source."""
     own, warnings = renames.read(data)
     found = renames.resolve([*own, *pairs], old, new)
-    layouts = Layouts(old, new, found, migrators(new))
+    layouts = Layouts(old, new, found, migrated(new))
     matches = match(old, new, found)
     return Forecast(tuple(_variables(layouts, matches)), tuple(_types(layouts)), (*warnings, *found.warnings))
 

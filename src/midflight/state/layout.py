@@ -168,7 +168,9 @@ class Layouts:
         before, after = self.old.interface.strip(old), self.new.interface.strip(new)
         name = self.old.name(old)
         if isinstance(before, Record) and isinstance(after, Record) and name in self._migrated:
-            return Part((Start(0, 0), Custom(0, 0, name)), (Note("", f": by the program's migration of {name}"),))
+            sizes = before.size or 0, after.size or 0
+            nodes = Start(0, 0), Custom(0, 0, name, self.old.behind(old), self.new.behind(new), sizes)
+            return Part(nodes, (Note("", f": by the program's own migration of {name}"),))
         was = self.old.spell(old, self.new.interface.spell(new))
         now = self.new.spell(new, self.old.interface.spell(old))
         became = f"{was} is {now} now"

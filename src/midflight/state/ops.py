@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from midflight.artifact.interface import TypeId
+
 _RECORD = struct.Struct("=HBBIQQQ")
 _PAIR = struct.Struct("=qq")
 _BODY_SHIFT = 40
@@ -96,11 +98,17 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Custom:
-    """Not a step of the core's: a struct that the user's own function migrates.  ``name``: what the plans call it."""
+    """Not a step of the core's: a struct that the user's own function migrates.
+
+    ``name``: its old one, without keyword; ``old``, ``new``: its types; ``sizes``: of both.
+    """
 
     start: int
     to: int
     name: str
+    old: TypeId
+    new: TypeId
+    sizes: tuple[int, int]
 
     def moved(self, start: int, to: int, path: str) -> Custom:  # noqa: ARG002 - as its siblings
         """Return the same for a member at these offsets."""

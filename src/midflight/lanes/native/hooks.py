@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from midflight._errors import HookError
 from midflight.artifact.hooks import returns_int
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from midflight._core import Table
     from midflight.artifact.interface import Interface
@@ -25,10 +26,20 @@ def make_hooks(interface: Interface, addresses: dict[str, int], table: Table) ->
     }
 
 
+def migrate(table: Table, name: str, address: int, pairs: Sequence[tuple[int, int]]) -> None:
+    """Migrate structs from and to addresses.  Raises `HookError`, or what the function raised."""
+    packed = struct.pack(f"={2 * len(pairs)}Q", *(number for pair in pairs for number in pair))
+    _result(_core.run_guarded(table, name, address, packed), name)
+
+
 def _run(table: Table, name: str, address: int, *, answers: bool) -> int:
-    result = _core.run_guarded(table, name, address)
+    result = _result(_core.run_guarded(table, name, address), name)
+    return result if answers else 0
+
+
+def _result(result: int | tuple[int, int], name: str) -> int:
     if isinstance(result, tuple):
         number, where = result
         at = f" at address {where:#x}" if number in {signal.SIGSEGV, signal.SIGBUS} else ""
         raise HookError(f"crashed: {signal.Signals(number).name}{at}", subject=name)
-    return result if answers else 0
+    return result

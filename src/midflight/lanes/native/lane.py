@@ -25,18 +25,18 @@ from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
 from midflight.lanes.native import neighbours
 from midflight.lanes.native.bindings import Binder
-from midflight.lanes.native.hooks import make_hooks
+from midflight.lanes.native.hooks import make_hooks, migrate
 from midflight.lanes.native.memory import OwnData, OwnMemory
 from midflight.lanes.native.place import Place, explain
 from midflight.lanes.native.services import ServiceThunks
 from midflight.lanes.native.tenant import Tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from midflight._core import Binding, Image, Table
     from midflight._lane import ExplicitFunction, Wanted
-    from midflight.artifact.interface import Interface, TypeId
+    from midflight.artifact.interface import Function, Interface, TypeId
     from midflight.build import Artifact
 
 _log = logging.getLogger("midflight")
@@ -135,6 +135,10 @@ class NativeCode:
     def set_yield(self, wanted: bool) -> None:  # noqa: FBT001 - as the core has it
         """Say to its calls whether they should return soon."""
         self._tenant.set_yield(wanted)
+
+    def migrate(self, function: Function, pairs: Sequence[tuple[int, int]], _sizes: tuple[int, int]) -> None:
+        """Run a function that migrates structs; see `midflight._lane.migrate_by`."""
+        migrate(self.table, function.name, self._image.symbol(function.symbol), pairs)
 
     def threads(self) -> str:
         """Say which threads the library has started that are alive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,10 +12,13 @@ from midflight._errors import MidflightError
 from midflight.artifact.hooks import returns_int
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from midflight._core import Link, Worker
+    from midflight._core import Link, ParamSpec, Worker
     from midflight.artifact.interface import Function, Interface
+
+_OLD: ParamSpec = ("old", "pointer", "v", 0, True, "const void *", None, "void", None)
+_NEW: ParamSpec = ("new", "pointer", "v", 0, False, "void *", None, "void", None)
 
 _log = logging.getLogger("midflight")
 
@@ -41,6 +45,22 @@ def _binding(
 ) -> _core.Binding:
     result = ("int32", "int", None, "") if returns_int(interface, hook) else ("void", "void", None, "")
     return _core.Binding(f"{module}.{hook.name}", addresses[hook.qualified], [], result, worker=worker)
+
+
+def migrate(
+    module: str,
+    name: str,
+    address: int,
+    worker: Worker,
+    pairs: Sequence[tuple[int, int]],
+    sizes: tuple[int, int],
+) -> None:
+    """Run a function that migrates structs; see `midflight._lane.migrate_by`."""
+    binding = _core.Binding(f"{module}.{name}", address, [_OLD, _NEW], ("void", "void", None, ""), worker=worker)
+    call = _core.Function(_core.Cell(module, _core.Table("migrations", [binding])), 0, name)
+    old, new = (ctypes.c_char * size for size in sizes)
+    for source, target in pairs:
+        call(old.from_address(source), new.from_address(target))
 
 
 def run_in_fresh(

@@ -21,7 +21,7 @@ from midflight.lanes.native import neighbours
 from midflight.lanes.native.place import Place, explain
 from midflight.lanes.worker.backtrace import backtrace
 from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
-from midflight.lanes.worker.hooks import make_hooks, run_in_fresh
+from midflight.lanes.worker.hooks import make_hooks, migrate, run_in_fresh
 from midflight.lanes.worker.memory import WorkerData, WorkerMemory
 from midflight.lanes.worker.process import READY_TIMEOUT, Process, Program, installed_program
 from midflight.lanes.worker.services import WorkerServices
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from midflight._core import Binding, Link
     from midflight._lane import ExplicitFunction, Wanted
-    from midflight.artifact.interface import Interface, TypeId
+    from midflight.artifact.interface import Function, Interface, TypeId
     from midflight.build import Artifact
     from midflight.lanes import LaneOptions
 
@@ -172,7 +172,8 @@ class WorkerCode:
 
     def _find(self, wanted: Wanted) -> dict[str, int]:
         """Return the link-time addresses of all functions, by qualified name."""
-        functions = (*wanted.interface.functions, *wanted.interface.hooks)
+        interface = wanted.interface
+        functions = (*interface.functions, *interface.hooks, *interface.migrations)
         names = b"".join(function.symbol.encode() + b"\0" for function in functions)
         answer = self._process.request(_SYMBOLS, 0, names) if names else b""
         found: dict[str, int] = {}
@@ -227,6 +228,11 @@ class WorkerCode:
         return self.binder.from_native(self.table, type_id, value)
 
     # ---- hooks and threads
+
+    def migrate(self, function: Function, pairs: Sequence[tuple[int, int]], sizes: tuple[int, int]) -> None:
+        """Run a function that migrates structs; see `midflight._lane.migrate_by`."""
+        address = self._addresses[function.qualified]
+        migrate(self._wanted_module, function.name, address, self._process.worker, pairs, sizes)
 
     ends_hooks = True
 
