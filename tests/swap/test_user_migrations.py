@@ -118,7 +118,7 @@ def test_an_exception_refuses(game, tmp_path) -> None:
         if old.id == 2:
             raise ValueError("two")
 
-    with pytest.raises(midflight.HookError, match="migration of player raised ValueError at element 2: two") as refused:
+    with pytest.raises(midflight.HookError, match=r"player raised ValueError at players\[2\]: two") as refused:
         midflight.swap(game, _save(tmp_path, NEW))
     assert refused.value.stage == "move"
     _is_as_before(game)

@@ -87,6 +87,8 @@ class Blocks:
     old: int
     new: int
     fresh: bool = False
+    names: dict[int, str] = field(default_factory=dict)
+    """What variables call the blocks that they point to, by address."""
     refusals: list[str] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     replaced: list[Replaced] = field(default_factory=list)
@@ -161,7 +163,7 @@ class Blocks:
 
     def name(self, block: Stored) -> str:
         """Return what a block is called in messages."""
-        return f"{self._kinds[block.type].name} at {block.address:#x}"
+        return self.names.get(block.address) or f"({self._kinds[block.type].name} at {block.address:#x})"
 
     # ---- making them anew
 
@@ -173,7 +175,7 @@ class Blocks:
                 owner = self.new if block.owner else 0
                 made = Stored(*self.heap.make(outlook.renamed, block.length, owner))
                 self.replaced.append(Replaced(block, made))
-                self.pieces += _pieces(block, made, outlook.kind, outlook.migration)
+                self.pieces += _pieces(self.name(block), block, made, outlook)
             elif outlook.renamed is not None and outlook.renamed != outlook.kind:
                 self.renamed.append((block.address, outlook.renamed))
 
@@ -235,11 +237,13 @@ class Blocks:
         self.pieces.clear()
 
 
-def _pieces(block: Stored, made: Stored, kind: Kind, migration: Migration) -> Iterator[Piece]:
-    tail = migration.tail if kind.tail else None
+def _pieces(name: str, block: Stored, made: Stored, outlook: Outlook) -> Iterator[Piece]:
+    migration, field_name = outlook.migration, outlook.kind.tail
+    assert migration is not None  # noqa: S101 - those that stay have no pieces
+    tail = migration.tail if field_name else None
     if tail is None:
-        yield Piece(kind.name, block.address, made.address, block.length, migration)
+        yield Piece(name, block.address, made.address, block.length, migration)
     else:
-        yield Piece(kind.name, block.address, made.address, 1, migration, (tail.start, tail.to))
+        yield Piece(name, block.address, made.address, 1, migration, (tail.start, tail.to))
         source, target = block.address + tail.start, made.address + tail.to
-        yield Piece(f"{kind.name}.{kind.tail}", source, target, block.length, tail.element)
+        yield Piece(f"{name}.{field_name}", source, target, block.length, tail.element)

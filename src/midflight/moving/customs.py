@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Batch:
-    """All structs of one type: (old, new) addresses."""
+    """All structs of one type: (old, new) addresses.  ``names``: of what the pairs from an index on belong to."""
 
     custom: Custom
     pairs: list[tuple[int, int]] = field(default_factory=list)
+    names: list[tuple[int, str]] = field(default_factory=list)
+
+    def where(self, index: int) -> str:
+        """Return what the pair of an index belongs to."""
+        start, name = next(one for one in reversed(self.names) if one[0] <= index)
+        return name.replace("[]", f"[{index - start}]")
 
 
 @dataclass(slots=True)
@@ -35,10 +41,11 @@ class Customs:
     functions: Mapping[str, Callable[[Any, Any], object]]
     _batches: dict[str, _Batch] = field(default_factory=dict)
 
-    def note(self, migration: Migration, source: int, target: int, count: int) -> None:
-        """Note what is to be migrated in ``count`` elements that lie back to back."""
+    def note(self, name: str, migration: Migration, source: int, target: int, count: int) -> None:
+        """Note what is to be migrated in ``count`` elements of something that lie back to back."""
         for one in migration.customs:
             batch = self._batches.setdefault(one.name, _Batch(one))
+            batch.names.append((len(batch.pairs), name if count == 1 else f"{name}[]"))
             for index in range(count):
                 place = source + index * migration.from_size + one.start
                 batch.pairs.append((place, target + index * migration.to_size + one.to))
@@ -51,7 +58,7 @@ class Customs:
             function = self.functions.get(name)
             if function is not None:
                 old, new = self.old.code.ctypes.of(batch.custom.old), self.new.code.ctypes.of(batch.custom.new)
-                _run_python(name, function, (old, new), batch.pairs)
+                _run_python(name, function, (old, new), batch)
             else:
                 self._run_native(self.new.code, name, batch)
 
@@ -64,13 +71,11 @@ class Customs:
             raise HookError(f"{function.name} {what}", todo=f"mend {function.name}") from error
 
 
-def _run_python(
-    name: str, function: Callable[[Any, Any], object], classes: tuple[Any, Any], pairs: list[tuple[int, int]]
-) -> None:
+def _run_python(name: str, function: Callable[[Any, Any], object], classes: tuple[Any, Any], batch: _Batch) -> None:
     old, new = classes
-    for index, (source, target) in enumerate(pairs):
+    for index, (source, target) in enumerate(batch.pairs):
         try:
             function(old.from_address(source), new.from_address(target))
         except Exception as error:
-            what = f"the migration of {name} raised {type(error).__name__} at element {index}: {error}"
+            what = f"the migration of {name} raised {type(error).__name__} at {batch.where(index)}: {error}"
             raise HookError(what, todo="mend the function that migrates it") from error

@@ -12,14 +12,16 @@ Precondition of all: no call runs in either version (see `midflight._gate`).
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from midflight import _hooks
 from midflight._blocks import Layout
 from midflight._errors import StateError
-from midflight._lane import heap_of
+from midflight._lane import data_of, heap_of
 from midflight._version import Carried
+from midflight.artifact.interface import Pointer
 from midflight.moving.blocks import Blocks
 from midflight.moving.customs import Customs
 from midflight.moving.places import Allocated
@@ -56,10 +58,14 @@ class Move:
     warnings: tuple[str, ...] = ()
     carried: frozenset[str] = frozenset()
     kept: tuple[str, ...] = ()
+    released: tuple[Generation, ...] = ()
     patches: _core.Patches | None = None
 
     def commit(self) -> None:
         """The new version is the current one now: let go of what only the way back needed."""
+        for one in self.released:
+            one.kept_for = ()
+            one.table.unpin()
         self.new.carried = self.carried
         if self.blocks is not None:
             self.blocks.commit(self.heaps, Layout(self.new))
@@ -132,8 +138,10 @@ class Mover:
 
     def _carry(self, move: Move) -> None:
         blocks = move.blocks
+        if blocks is not None:
+            self._name_blocks(blocks)
         keep = self.carrying.on_dangling == "keep"
-        pointers = Pointers(self.planned, self.old, self.new, self.old_data, self.new_data, keep)
+        pointers = Pointers(self.planned, self.old_data, self.new_data, keep)
         pointers.search(list(self._roots(blocks)), blocks.ranges() if blocks is not None else [])
         if blocks is not None:
             blocks.make()
@@ -150,10 +158,21 @@ class Mover:
             self.new_data.put(one.target)
         if patches is not None:
             patches.apply()
-        move.patches, move.kept = patches, tuple(pointers.kept)
+        move.patches, move.kept = patches, tuple(f"{name} {why}" for name, why in pointers.kept)
         move.carried = frozenset(one.key for one in self.moving)
-        move.warnings = (*self.planned.warnings, *pointers.warnings)
-        move.rows = (*self._moved_rows(), *(blocks.rows() if blocks is not None else ()), *self.rows)
+        move.released = tuple(one for one in self._kept() if not pointers.lead_into(self._data(one)))
+        move.warnings = self.planned.warnings
+        if self.old.table.pins:
+            number = self.old.version.number
+            move.warnings += (f"version {number} is pinned: what is changed in it from now on stays in it",)
+        kept = (Carried(name, "kept", f"{why}, so its version stays loaded") for name, why in pointers.kept)
+        move.rows = (*self._moved_rows(), *kept, *(blocks.rows() if blocks is not None else ()), *self.rows)
+
+    def _name_blocks(self, blocks: Blocks) -> None:
+        """Call blocks by the variables that point to them."""
+        for one in self.moving:
+            if isinstance(self.planned.old.strip(one.type), Pointer):
+                blocks.names.setdefault(ctypes.c_uint64.from_address(one.source.here).value, one.name)
 
     def _roots(self, blocks: Blocks | None) -> Iterator[Root]:
         for one in self.moving:
@@ -162,6 +181,14 @@ class Mover:
             if kind is not None:
                 assert blocks is not None  # noqa: S101 - it has given a block
                 yield Root(blocks.name(block), kind, address, address, count, in_place, block=True)
+
+    def _kept(self) -> Iterator[Generation]:
+        """Return the older versions that carried pointers have kept loaded so far."""
+        return (one for one in self.control.generations if one.kept_for and one is not self.old)
+
+    def _data(self, generation: Generation) -> Data:
+        data = data_of(generation.code) if generation.code is not None else None
+        return data or self.old_data
 
     def _fill(self, mapping: _core.Mapping, pointers: Pointers) -> None:
         for one in self.moving:
@@ -172,9 +199,9 @@ class Mover:
     def _run_customs(self, blocks: Blocks | None) -> None:
         customs = Customs(self.old, self.new, self.control.migrations.functions)
         for one in self.moving:
-            customs.note(one.migration, one.source.here, one.target.here, 1)
+            customs.note(one.name, one.migration, one.source.here, one.target.here, 1)
         for piece in blocks.pieces if blocks is not None else ():
-            customs.note(piece.migration, piece.source, piece.target, piece.count)
+            customs.note(piece.name, piece.migration, piece.source, piece.target, piece.count)
         customs.run()
 
     def _moved_rows(self) -> Iterator[Carried]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from midflight._errors import StateError
+from midflight._fork import Lock
 from midflight.artifact.hooks import migrated
 from midflight.artifact.interface import Array, Pointer, Record, Unsupported
 from midflight.artifact.type_names import find_type
 from midflight.state import match, renames
 from midflight.state.layout import Layouts
+from midflight.state.symbols import Symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,6 +40,8 @@ class Planned:
     types: dict[str, tuple[TypeId | None, TypeId | None]]
     """Of typed blocks, as they are spelled in the old version: their numbers in both."""
     warnings: tuple[str, ...] = ()
+    symbols: tuple[Symbols, Symbols] | None = None
+    """Of both versions, where there may be pointers."""
     _pointing: dict[TypeId, bool] = field(default_factory=dict)
 
     def may_hold_pointers(self, type_id: TypeId) -> bool:
@@ -87,7 +92,29 @@ def plan(
     for one, other in matches.pairs:
         if is_data(one) and is_data(other):
             layouts.migration(one.type, other.type)
-    return Planned(before, after, layouts, matches, pairs, (*problems, *found.warnings))
+    planned = Planned(before, after, layouts, matches, pairs, (*problems, *found.warnings))
+    if types or any(is_data(one) and planned.may_hold_pointers(one.type) for one in old.interface.variables):
+        planned.symbols = _symbols(old), _symbols(new)
+    return planned
+
+
+_known: OrderedDict[str, Symbols] = OrderedDict()
+_mutex = Lock()  # protects _known
+_REMEMBERED = 8
+
+
+def _symbols(generation: Generation) -> Symbols:
+    """Return what lies where in a version; the new one of this swap is the old one of the next."""
+    sha256 = generation.artifact.sha256
+    with _mutex:
+        found = _known.get(sha256)
+    if found is None:
+        found = Symbols(generation.artifact.read(), generation.interface)
+        with _mutex:
+            _known[sha256] = found
+            while len(_known) > _REMEMBERED:
+                _known.popitem(last=False)
+    return found
 
 
 def _backwards(old: Generation, said: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -8,16 +8,15 @@ the old version stays loaded for it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from midflight import _core
 from midflight.state.shapes import ShapeTable
-from midflight.state.symbols import Symbols, Translation
+from midflight.state.symbols import Translation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midflight._control import Generation
     from midflight._lane import Data
     from midflight.artifact.interface import TypeId
     from midflight.moving.planned import Planned
@@ -36,23 +35,32 @@ class Root:
     block: bool = False
 
 
+class _Search(NamedTuple):
+    """What the core is asked."""
+
+    shapes: _core.Shapes
+    rows: list[tuple[int, int, int, int, bool]]
+    blocks: Sequence[tuple[int, int]]
+
+    def run(self, image: Data) -> _core.Trace:
+        """Find the pointers into an image."""
+        return _core.trace(self.shapes, self.rows, image.low, image.high, self.blocks, image.here)
+
+
 @dataclass(slots=True)
 class Pointers:
-    """The pointers of one move.  ``kept``: what goes on pointing into the old version, a text each."""
+    """The pointers of one move.  ``kept``: what goes on pointing into the old version: its path, and to what."""
 
     planned: Planned
-    old: Generation
-    new: Generation
     old_data: Data
     new_data: Data
     keep: bool
     refusals: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    kept: list[tuple[str, str]] = field(default_factory=list)
     _roots: Sequence[Root] = ()
     _shapes: ShapeTable | None = None
+    _search: _Search | None = None
     _trace: _core.Trace | None = None
-    _symbols: tuple[Symbols, Symbols] | None = None
 
     def search(self, roots: Sequence[Root], blocks: Sequence[tuple[int, int]]) -> None:
         """Follow all pointers from the roots; ``blocks``: where the module's typed blocks are, in order."""
@@ -60,11 +68,10 @@ class Pointers:
         rows = [(root.here, root.there, shapes.number(root.type), root.count, root.in_place) for root in roots]
         data = self.old_data
         self._roots = roots
-        self._trace = _core.trace(shapes.build(), rows, data.low, data.high, blocks, data.here)
+        self._search = _Search(shapes.build(), rows, blocks)
+        self._trace = self._search.run(data)
         if self._trace.limit_reached:
-            self.warnings.append(
-                "more than a million objects hang on the data that moved; pointers in the rest weren't looked at"
-            )
+            self.refusals.append("more than a million objects hang on its data, too many to find all pointers")
         for value, shape, root, via in self._trace.foreign:
             self._foreign(value, shape, root, via)
 
@@ -89,30 +96,28 @@ class Pointers:
 
     def _exact(self, value: int, root: int, via: _core.Via) -> tuple[int, int] | None:
         data = self.old_data
-        found = self._translation().translate(value - data.base)
+        found = self._translate(value)
         if found is not None:
-            return value, self.new_data.base + found
-        where = f"{self._way(root, via)} points to {self.describe(value)}"
+            return value, found
+        where, why = self._way(root, via), f"points to {self.describe(value)}"
         if self.keep and data.here and self.new_data.here:
-            self.kept.append(where)
+            self.kept.append((where, why))
             return value, value
-        self.refusals.append(f"{where}, which the new version doesn't have")
+        self.refusals.append(f"{where} {why}, which the new version doesn't have")
         return None
 
     def describe(self, value: int) -> str:
         """Say what is at an address of the old image."""
-        self._translation()
-        assert self._symbols is not None  # noqa: S101 - just made
-        return self._symbols[0].name(value - self.old_data.base)
+        symbols = self.planned.symbols
+        return symbols[0].name(value - self.old_data.base) if symbols is not None else f"{value:#x}"
 
-    def _translation(self) -> Translation:
-        """Read both libraries' symbols, which most moves don't need."""
-        if self._symbols is None:
-            self._symbols = (
-                Symbols(self.old.artifact.read(), self.old.interface),
-                Symbols(self.new.artifact.read(), self.new.interface),
-            )
-        return Translation(*self._symbols, self.planned.layouts, self.planned.matches)
+    def _translate(self, value: int) -> int | None:
+        """Return where what lies at an address of the old image is in the new one."""
+        if self.planned.symbols is None:
+            return None
+        translation = Translation(*self.planned.symbols, self.planned.layouts, self.planned.matches)
+        found = translation.translate(value - self.old_data.base)
+        return None if found is None else self.new_data.base + found
 
     def patches(self, mapping: _core.Mapping) -> _core.Patches | None:
         """Return what has to be rewritten in memory that both versions share; what can't be is refused."""
@@ -126,6 +131,10 @@ class Pointers:
             else:
                 self.refusals.append(f"{where} points into the old version, and can't be corrected: {why}")
         return patches
+
+    def lead_into(self, image: Data) -> bool:
+        """Whether any pointer leads into another version that is still loaded."""
+        return self._search is not None and bool(self._search.run(image).image)
 
     def _way(self, root: int, via: _core.Via) -> str:
         assert self._shapes is not None  # noqa: S101 - search has run
