@@ -63,8 +63,8 @@ class Heaps:
         return tuple(heap for heap in (self._private, self._shared) if heap is not None)
 
     def has_blocks(self) -> bool:
-        """Whether there is any block."""
-        return any(heap.blocks() for heap in self.existing())
+        """Whether there may be any block: there have been some."""
+        return any(heap.range is not None for heap in self.existing())
 
     def drop(self, heap: _core.Heap, address: int) -> None:
         """Free a block of Python's, now or when no call is inside.  Called in the middle of a garbage collection."""
