@@ -192,6 +192,13 @@ def set_yield(code: Code, *, wanted: bool) -> None:
         told(wanted)
 
 
+def tell_has_data(code: Code, old: Code) -> None:
+    """Tell code that another version's data have been brought to it (its ``has_data_of``, which can't fail)."""
+    told = getattr(code, "has_data_of", None)
+    if told is not None:
+        told(old)
+
+
 def tell_switched(code: Code) -> None:
     """Tell code that its version is the current one now (its ``switched``, which can't fail)."""
     switched = getattr(code, "switched", None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from midflight import _core, _hooks, _prepare, _retire, moving
 from midflight._carry import Carrying
 from midflight._errors import IncompatibleError, SwapError
-from midflight._lane import pause_of, tell_switched, threads_of
+from midflight._lane import pause_of, tell_has_data, tell_switched, threads_of
 from midflight._prepare import stage
 from midflight._version import Report
 from midflight.artifact import compare
@@ -181,6 +181,8 @@ def switch(steps: Sequence[Step], undo: ExitStack) -> None:
             tell_switched(new.code)
         if step.move is not None:
             step.move.commit()
+            if new.code is not None and step.old.code is not None:
+                tell_has_data(new.code, step.old.code)
         control = step.control
         control.current = new
         control.generations.append(new)

@@ -334,6 +334,25 @@ def test_a_callback_that_the_library_keeps(lib):
     assert lib.call_kept(3, 4) == 107
 
 
+KEEPING = """
+typedef int (*function)(int);
+static function kept;
+void keep(function f) { kept = f; }
+int go(int x) { return kept(x); }
+"""
+
+
+@pytest.mark.here_only("a worker's function pointers end with it, and such a swap is refused")
+def test_a_kept_callback_outlives_its_version_where_data_come_along(swapping):
+    lib = swapping(KEEPING)
+    lib.keep(lambda x: x + 1)
+    for number in range(3):
+        swapping(f"{KEEPING}int more{number};")
+        gc.collect()
+        assert lib.go(1) == 2
+    assert midflight.versions(lib)[0].status == "unloaded"
+
+
 def test_a_kept_callback_goes_when_its_version_does(swapping):
     lib = swapping(SOURCE)
 

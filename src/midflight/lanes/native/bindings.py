@@ -82,6 +82,16 @@ class Binder:
         self._hold_gil = hold_gil
         self._callbacks: dict[TypeId, CallbackMaker] = {}
         self._by_value: list[ByValueCall] = []
+        self._inherited: dict[int, Any] = {}
+
+    def kept_callbacks(self) -> dict[int, Any]:
+        """Return what keeps the function pointers that the library may hold, by address."""
+        made = [maker.kept() for maker in tuple(self._callbacks.values())]
+        return {address: pointer for each in (self._inherited, *made) for address, pointer in each.items()}
+
+    def inherit_callbacks(self, before: Binder) -> None:
+        """Keep the function pointers of the version before: data that have been brought over may hold them."""
+        self._inherited = before.kept_callbacks()
 
     def bind(self, function: Function, address: int) -> Binding:
         """Return the binding of a function at an address; one that can't be called raises when it is called."""

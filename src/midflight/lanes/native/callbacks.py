@@ -81,6 +81,10 @@ class CallbackMaker:
             made = self._made.setdefault(key, _Made(direct, None, value) if direct else self._make(value))
         return made.address
 
+    def kept(self) -> dict[int, Any]:
+        """Return what keeps the function pointers that have been made, by address."""
+        return {made.address: made.pointer for made in tuple(self._made.values()) if made.pointer is not None}
+
     def pointer(self, function: Callable[..., object]) -> Any:
         """Return a ctypes function pointer that calls ``function``, and keeps it alive."""
         return self._make(function).pointer

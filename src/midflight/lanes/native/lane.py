@@ -140,6 +140,11 @@ class NativeCode:
         """Run a function that migrates structs; see `midflight._lane.migrate_by`."""
         migrate(self.table, function.name, self._image.symbol(function.symbol), pairs)
 
+    def has_data_of(self, old: object) -> None:
+        """Note that the data of another version have been brought over."""
+        if isinstance(old, NativeCode):
+            self.binder.inherit_callbacks(old.binder)
+
     def threads(self) -> str:
         """Say which threads the library has started that are alive."""
         return self._image.threads
