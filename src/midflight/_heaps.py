@@ -58,6 +58,11 @@ class Heaps:
                 self._shared = _core.Heap(self._name, shared=True)
             return self._shared
 
+    @property
+    def has_shared(self) -> bool:
+        """Whether the heap that workers share has been made."""
+        return self._shared is not None
+
     def existing(self) -> tuple[_core.Heap, ...]:
         """Return the heaps that have been made."""
         return tuple(heap for heap in (self._private, self._shared) if heap is not None)

@@ -117,7 +117,8 @@ class Chooser:
             self._move(before, after)
 
     def _gone(self, before: Variable, *, changed: bool) -> None:
-        if is_data(before) and self._lives(before, changed=changed):
+        every_threads_own = before.thread_local and not before.const
+        if every_threads_own or (is_data(before) and self._lives(before, changed=changed)):
             self._lose(missing(before))
 
     def _lose(self, row: Carried | None) -> None:

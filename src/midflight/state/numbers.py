@@ -100,11 +100,12 @@ def convert_bits(
     """
     (was, before), (now, after) = old, new
     if _is_float(before) or _is_float(after):
-        return refused(f"a bit-field and a floating-point number can't be made from each other ({' → '.join(spelled)})")
+        reason = f"a bit-field and a floating-point number can't be made from each other ({' → '.join(spelled)})"
+        return refused(reason, now.name)
     if isinstance(before, Enum) and isinstance(after, Enum):
         values = new_values(before, after, renames)
         if any(values.get(value) != value for _, value in before.items):
-            return refused(f"the enumerators of {spelled[0]} have other values now, and it is a bit-field")
+            return refused(f"the enumerators of {spelled[0]} have other values now, and it is a bit-field", now.name)
     start, bits, signed = _bits(was, before)
     to, to_bits, to_signed = _bits(now, after)
     path = now.name

@@ -71,6 +71,6 @@ def bounded(part: Part) -> Part:
     return replace(part, changes=part.changes[:_MOST_NOTES], refusals=part.refusals[:_MOST_NOTES])
 
 
-def refused(text: str) -> Part:
-    """Return the part of what can't be moved."""
-    return Part(refusals=(Note("", f": {text}"),))
+def refused(text: str, path: str = "") -> Part:
+    """Return the part of what can't be moved; ``path``: the member that it is about."""
+    return Part(refusals=(Note(path, f": {text}"),))

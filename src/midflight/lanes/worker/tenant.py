@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class WorkerTenant:
     """Lets the processes of a version, one after the other, use the module's heap.
 
-    They do if the library makes blocks, or if there are any that another version has made.
+    They do if the library makes blocks, or if another version, or Python, may have made some.
 
     A process that has died leaves its blocks behind; the next one begins with variables that know nothing of them.
     """
@@ -22,7 +22,7 @@ class WorkerTenant:
     def __init__(self, wanted: Wanted) -> None:
         self._heaps = wanted.heaps
         self._number = wanted.number
-        self._uses = SYMBOL + b"\0" in wanted.data or wanted.heaps.has_blocks()
+        self._uses = SYMBOL + b"\0" in wanted.data or wanted.heaps.has_shared
         self._seat = 0
 
     @property
