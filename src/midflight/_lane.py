@@ -138,6 +138,11 @@ def data_of(code: Code) -> Data | None:
     return made() if made is not None else None
 
 
+def has_data(code: Code) -> bool:
+    """Whether the code has variables that could be moved."""
+    return hasattr(code, "data")
+
+
 def heap_of(code: Code) -> Heap | None:
     """Return where the code's typed blocks are, None where there can be none: its ``heap``."""
     return getattr(code, "heap", None)

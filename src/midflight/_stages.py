@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from midflight import _core, _hooks, _prepare, _retire, moving
 from midflight._carry import Carrying
-from midflight._errors import IncompatibleError, SwapError
+from midflight._errors import IncompatibleError, StateError, SwapError
 from midflight._lane import pause_of, tell_has_data, tell_switched, threads_of
 from midflight._prepare import stage
 from midflight._version import Report
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from midflight._control import Control, Generation
     from midflight._prepare import Inspected
+    from midflight._version import Carried
     from midflight.build import Artifact, Source
     from midflight.moving import Move, Planned
 
@@ -63,6 +64,7 @@ class Step:
     changes: tuple[str, ...] = ()
     new: Generation | None = None
     planned: Planned | None = None
+    unknown: Carried | None = None
     move: Move | None = None
     warnings: tuple[str, ...] = ()
     report: Report | None = None
@@ -135,9 +137,16 @@ def load(step: Step, undo: ExitStack) -> None:
 
 def plan(step: Step, _undo: ExitStack) -> None:
     """Find out what can be known of the move of its data, if there are any."""
-    if step.moves and step.new is not None:
-        with stage("plan", step.stages, step.going_on):
+    if step.new is None:
+        return
+    with stage("plan", step.stages, step.going_on):
+        if step.moves:
             step.planned = moving.plan_move(step.control, step.old, step.new, step.request.carrying)
+        elif step.request.carrying.carry != "fresh":
+            step.unknown = moving.undescribed(step.old)
+            if step.unknown is not None and step.request.carrying.carry == "require":
+                what = f"data can't be carried to the new version: {step.unknown}"
+                raise StateError(what, refusals=(str(step.unknown),), subject=step.control.name)
 
 
 def tell_before(step: Step, busy: frozenset[Control]) -> None:
@@ -209,7 +218,7 @@ def report(step: Step, gate_seconds: float) -> Report:
         pause=gate_seconds if moved is not None else pause_of(code) if code else 0.0,
         changes=step.changes,
         warnings=warnings + (moved.warnings if moved is not None else ()),
-        state=moved.rows if moved is not None else (),
+        state=moved.rows if moved is not None else (step.unknown,) if step.unknown is not None else (),
     )
 
 

@@ -26,6 +26,7 @@ from midflight.moving.blocks import Blocks
 from midflight.moving.customs import Customs
 from midflight.moving.places import Allocated
 from midflight.moving.pointers import Pointers, Root
+from midflight.moving.undescribed import changed
 from midflight.moving.variables import Chooser, Rules
 from midflight.state import losses
 
@@ -134,6 +135,10 @@ class Mover:
         choice = Chooser(self.planned, self.old_data, self.new_data, rules, owned.__contains__).choose()
         self.moving, self.rows = choice.moving, choice.rows
         self.refusals += choice.refusals
+        unknown = changed(self.old, self.old_data)
+        if unknown is not None:
+            self.rows.append(unknown)
+            self.refusals += [str(unknown)] if self.carrying.carry == "require" else []
         self._refuse()
 
     def _carry(self, move: Move) -> None:
@@ -165,6 +170,9 @@ class Mover:
         if self.old.table.pins:
             number = self.old.version.number
             move.warnings += (f"version {number} is pinned: what is changed in it from now on stays in it",)
+        if self.old.table.pointers and blocks is not None and blocks.replaced:
+            text = "Pointers that Python holds lead to data as they were before the move: ask for new ones"
+            move.warnings += (text,)
         kept = (Carried(name, "kept", f"{why}, so its version stays loaded") for name, why in pointers.kept)
         move.rows = (*self._moved_rows(), *kept, *(blocks.rows() if blocks is not None else ()), *self.rows)
 

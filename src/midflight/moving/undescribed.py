@@ -1,0 +1,70 @@
+"""Variables that nothing describes: of parts of a library that were built without debug information.
+
+They can't be carried, because nobody knows what they are.  But whether they were changed can be seen, and is said.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from midflight._fork import Lock
+from midflight._version import Carried
+from midflight.artifact.elf import Elf
+from midflight.artifact.layout import size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midflight._control import Generation
+    from midflight._lane import Data
+    from midflight.artifact.interface import Interface
+
+_SECTIONS = (".data", ".bss", ".ldata", ".lbss", ".tm_clone_table")
+_LEAST = 8
+"""Bytes: smaller gaps are padding, or the start-up code's own flags."""
+
+
+def changed(old: Generation, data: Data) -> Carried | None:
+    """Say how much of a version's data has changed that nothing describes; None if nothing has."""
+    gaps = _known(old)
+    found = [size for (_, size), flag in zip(gaps, data.changed(gaps), strict=True) if flag]
+    if not found:
+        return None
+    how = f"{sum(found)} bytes in which something has changed; build with -g, and they can be carried"
+    return Carried("what no debug information describes", "left", how)
+
+
+_remembered: OrderedDict[str, tuple[tuple[int, int], ...]] = OrderedDict()
+_mutex = Lock()  # protects _remembered
+_MOST = 64
+
+
+def _known(old: Generation) -> tuple[tuple[int, int], ...]:
+    sha256 = old.artifact.sha256
+    with _mutex:
+        found = _remembered.get(sha256)
+    if found is None:
+        found = tuple(_gaps(old.artifact.read(), old.interface))
+        with _mutex:
+            _remembered[sha256] = found
+            while len(_remembered) > _MOST:
+                _remembered.popitem(last=False)
+    return found
+
+
+def _gaps(library: bytes, interface: Interface) -> Iterator[tuple[int, int]]:
+    """Return the link-time addresses and sizes of data between the variables that are known."""
+    known = sorted(
+        (one.address, size_of(interface.types, one.type) or 1)
+        for one in interface.variables
+        if one.address is not None and not one.thread_local
+    )
+    for section in Elf(library).sections.values():
+        if not section.name.startswith(_SECTIONS):
+            continue
+        at, end = section.address, section.address + section.size
+        for address, size in [*known, (end, 0)]:
+            if at + _LEAST < address <= end:
+                yield at, address - at
+            at = max(at, address + size) if address + size > at else at
