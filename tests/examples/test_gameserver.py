@@ -158,7 +158,7 @@ def test_creatures_and_what_the_library_knows_of_them_outlive_its_code(tmp_path:
     wildlife.check("at the end")
     assert (wildlife.faults, wildlife.ticks) == ([], {1: 24, 2: 46})
     assert narrow.as_planned
-    assert narrow.error.refusals == ("creature[17].weight: 300 does not fit int8_t",)
+    assert narrow.error.refusals == ("creatures[17].weight: 300 does not fit int8_t",)
     for report in (stamina.report, back.report):
         *variables, block = report.state
         assert {row.name for row in variables if row.what == "carried"} == _VARIABLES
@@ -255,6 +255,6 @@ def test_the_demo_with_a_few_players(plain: dict[str, str], tmp_path: Path) -> N
     migrated = r" in \d+ ms, a pause of [\d.]+ ms: 6 variables carried; 1 block of creature: migrated "
     assert re.search(r"wildlife 2, creatures get tired: version 1 → 2" + migrated, done.stdout)
     assert re.search(r"back to wildlife 1: version 2 → \d" + migrated, done.stdout)
-    assert "creature[17].weight: 300 does not fit int8_t" in done.stdout
+    assert "creatures[17].weight: 300 does not fit int8_t" in done.stdout
     assert re.search(r"(\d+) loaded, \d+ unloaded, 2 still mapped", done.stdout)
     assert done.stdout.rstrip().endswith("none lost, none mixed up, nobody dropped.")
