@@ -31,7 +31,7 @@ def test_the_source_is_built_again(calc, workshop) -> None:
     report = midflight.swap(calc)
     assert calc.add(2, 3) == 6
     assert report.changed
-    assert list(report.stages) == ["resolve", "inspect", "load", "switch", "drain", "retire"]
+    assert list(report.stages) == ["resolve", "inspect", "load", "plan", "switch", "drain", "retire"]
     assert all(seconds >= 0 for seconds in report.stages.values())
     assert report.pause == 0.0
     assert (report.old.number, report.new.number) == (1, 2)
