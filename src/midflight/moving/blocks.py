@@ -102,7 +102,8 @@ class Blocks:
 
     def choose(self) -> None:
         """Decide what becomes of each type of which there are blocks."""
-        self._all = [Stored(*one) for one in self.heap.blocks()]
+        stored = (Stored(*one) for one in self.heap.blocks())
+        self._all = [one for one in stored if one.owner != self.new]  # what the new one has made is in its own layout
         self._kinds = [Kind(*one) if one is not None else _NONSENSE for one in self.heap.types()]
         if self.fresh:
             self._dropped = [block for block in self._all if block.owner]
