@@ -22,7 +22,12 @@ NEW = """
 struct item { long weight; int value; };
 struct item *items;
 static struct item *own, *other;
-__attribute__((constructor)) static void make(void) { own = MF_NEW(struct item, 5); own[4].value = 9; own[4].weight = -1; }
+__attribute__((constructor)) static void make(void)
+{
+    own = MF_NEW(struct item, 5);
+    own[4].value = 9;
+    own[4].weight = -1;
+}
 int midflight_loaded(void) { other = MF_NEW(struct item, 1); other->value = 11; return 0; }
 int init(void) { return own[4].value + other->value; }
 int value(int i) { return items[i].value; }
