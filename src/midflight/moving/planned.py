@@ -11,8 +11,10 @@ from midflight._fork import Lock
 from midflight.artifact.hooks import migrated
 from midflight.artifact.interface import Array, Pointer, Record, Unsupported
 from midflight.artifact.type_names import find_type
+from midflight.moving.undescribed import gaps_of
 from midflight.state import match, renames
 from midflight.state.layout import Layouts
+from midflight.state.shapes import ShapeTable
 from midflight.state.symbols import Symbols
 
 if TYPE_CHECKING:
@@ -39,9 +41,11 @@ class Planned:
     matches: match.Matches
     types: dict[str, tuple[TypeId | None, TypeId | None]]
     """Of typed blocks, as they are spelled in the old version: their numbers in both."""
+    shapes: ShapeTable
+    """Of all that may move."""
     warnings: tuple[str, ...] = ()
     symbols: tuple[Symbols, Symbols] | None = None
-    """Of both versions, where there may be pointers."""
+    """Of both versions, where there may be addresses in the data."""
     _pointing: dict[TypeId, bool] = field(default_factory=dict)
 
     def may_hold_pointers(self, type_id: TypeId) -> bool:
@@ -89,13 +93,27 @@ def plan(
     _check_names(names, matches)
     before, after, pairs = _with_types(old.interface, new.interface, both, types)
     layouts = Layouts(before, after, both, {*migrations.functions, *migrated(new.interface)})
-    for one, other in matches.pairs:
-        if is_data(one) and is_data(other):
-            layouts.migration(one.type, other.type)
-    planned = Planned(before, after, layouts, matches, pairs, (*problems, *found.warnings))
-    if types or any(is_data(one) and planned.may_hold_pointers(one.type) for one in old.interface.variables):
+    planned = Planned(before, after, layouts, matches, pairs, ShapeTable(layouts), (*problems, *found.warnings))
+    _work_out(planned)
+    gaps_of(old)  # remembered for the move, which has no time to read files
+    if planned.shapes.have_addresses:
         planned.symbols = _symbols(old), _symbols(new)
     return planned
+
+
+def _work_out(planned: Planned) -> None:
+    """Find out about all types that may move what would be found out while callers wait."""
+    layouts, shapes = planned.layouts, planned.shapes
+    for one, other in planned.matches.pairs:
+        if is_data(one) and is_data(other) and not layouts.migration(one.type, other.type).obstacles:
+            shapes.number(one.type)
+    for before, after in planned.types.values():
+        if before is not None and after is not None:
+            layouts.migration(before, after, block=True)
+        for type_id in (before, planned.tail_of(before)) if before is not None else ():
+            if type_id is not None:
+                shapes.number(type_id)
+    shapes.build()
 
 
 _known: OrderedDict[str, Symbols] = OrderedDict()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from midflight import _core
-from midflight.state.shapes import ShapeTable
 from midflight.state.symbols import Translation
 
 if TYPE_CHECKING:
@@ -58,13 +57,12 @@ class Pointers:
     refusals: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
     _roots: Sequence[Root] = ()
-    _shapes: ShapeTable | None = None
     _search: _Search | None = None
     _trace: _core.Trace | None = None
 
     def search(self, roots: Sequence[Root], blocks: Sequence[tuple[int, int]]) -> None:
         """Follow all pointers from the roots; ``blocks``: where the module's typed blocks are, in order."""
-        shapes = self._shapes = ShapeTable(self.planned.layouts)
+        shapes = self.planned.shapes
         rows = [(root.here, root.there, shapes.number(root.type), root.count, root.in_place) for root in roots]
         data = self.old_data
         self._roots = roots
@@ -82,10 +80,10 @@ class Pointers:
                 f"{where} points to memory of the old process ({value:#x}), which ends with it; only typed blocks"
                 " (MF_NEW) outlive a worker"
             )
-        elif shape >= 0 and self._shapes is not None:
+        elif shape >= 0:
+            what = self.planned.shapes.spell(shape)
             self.refusals.append(
-                f"{where} points to memory that isn't a typed block, and {self._shapes.spell(shape)} has changed;"
-                " allocate it by MF_NEW"
+                f"{where} points to memory that isn't a typed block, and {what} has changed; allocate it by MF_NEW"
             )
 
     def mapping(self, moved: Sequence[_core.MovedBlock]) -> _core.Mapping:
@@ -137,5 +135,4 @@ class Pointers:
         return self._search is not None and bool(self._search.run(image).image)
 
     def _way(self, root: int, via: _core.Via) -> str:
-        assert self._shapes is not None  # noqa: S101 - search has run
-        return self._shapes.way(self._roots[root].name, via, block=self._roots[root].block)
+        return self.planned.shapes.way(self._roots[root].name, via, block=self._roots[root].block)

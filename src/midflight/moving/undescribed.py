@@ -27,7 +27,7 @@ _LEAST = 8
 
 def changed(old: Generation, data: Data) -> Carried | None:
     """Say how much of a version's data has changed that nothing describes; None if nothing has."""
-    gaps = _known(old)
+    gaps = gaps_of(old)
     found = [size for (_, size), flag in zip(gaps, data.changed(gaps), strict=True) if flag]
     if not found:
         return None
@@ -40,7 +40,8 @@ _mutex = Lock()  # protects _remembered
 _MOST = 64
 
 
-def _known(old: Generation) -> tuple[tuple[int, int], ...]:
+def gaps_of(old: Generation) -> tuple[tuple[int, int], ...]:
+    """Return the places of such data, as link-time addresses and sizes; remembers them."""
     sha256 = old.artifact.sha256
     with _mutex:
         found = _remembered.get(sha256)
@@ -54,7 +55,7 @@ def _known(old: Generation) -> tuple[tuple[int, int], ...]:
 
 
 def _gaps(library: bytes, interface: Interface) -> Iterator[tuple[int, int]]:
-    """Return the link-time addresses and sizes of data between the variables that are known."""
+    """Return what lies between the variables that are known."""
     known = sorted(
         (one.address, size_of(interface.types, one.type) or 1)
         for one in interface.variables

@@ -65,6 +65,11 @@ class ShapeTable:
             self._rows.append((self._writer.write(nodes), self._size(type_id), flags))
         return _core.Shapes(self._rows)
 
+    @property
+    def have_addresses(self) -> bool:
+        """Whether there may be an address in any of those that were built."""
+        return any(ops for ops, _, _ in self._rows)
+
     def spell(self, number: int) -> str:
         """Return the type that a shape is of, as people write it."""
         return self._layouts.old.interface.spell(self._order[number])
