@@ -121,6 +121,35 @@ cell_current(PyObject *object, void *Py_UNUSED(closure))
     return Py_NewRef(self->current != NULL ? (PyObject *)self->current : Py_None);
 }
 
+/* What is done in there is one with the calls that it makes: no data move in between. */
+static PyObject *
+cell_run(PyObject *object, PyObject *function)
+{
+    Cell *self = (Cell *)object;
+    Table *table;
+    int passed = 0;
+    while ((table = self->current) != NULL && table->gate != NULL && passed == 0) {
+        passed = gate_pass(table);
+    }
+    if (table == NULL) {
+        raise_error(errors.unloaded, self->name, "%V", self->ended, "it has been unloaded");
+        return NULL;
+    }
+    if (passed < 0) {
+        return NULL;
+    }
+    Frame frame;
+    enter(&frame, table, NULL);
+    PyObject *result = PyObject_CallOneArg(function, (PyObject *)table);
+    if (frame.pending != NULL && result != NULL) {
+        Py_CLEAR(result);
+        PyErr_SetObject((PyObject *)Py_TYPE(frame.pending), frame.pending);
+    }
+    Py_CLEAR(frame.pending);
+    leave(&frame);
+    return result;
+}
+
 static PyGetSetDef getters[] = {
     {"current", cell_current, NULL, "The current version's table, or None once ended.", NULL},
     {NULL},
@@ -133,6 +162,7 @@ static PyMemberDef members[] = {
 };
 
 static PyMethodDef methods[] = {
+    {"run", cell_run, METH_O, "Call a function with the current table, counted as a call that is inside it."},
     {"entry", cell_entry, METH_O, "Return a function pointer to a slot's function that stays valid; 0 if it isn't native."},
     {"end", cell_end, METH_O, "Take the current version away; calls then raise UnloadedError with this reason."},
     {NULL},

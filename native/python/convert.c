@@ -7,9 +7,17 @@ static PyTypeObject *ctypes_pointer, *ctypes_function, *ctypes_simple, *ctypes_a
 
 PyObject *type_attribute;
 
+static PyTypeObject *handle_type; /* midflight._handles.Handle */
+
 int
 convert_ready(void)
 {
+    PyObject *handles = PyImport_ImportModule("midflight._handles");
+    handle_type = handles != NULL ? (PyTypeObject *)PyObject_GetAttrString(handles, "Handle") : NULL;
+    Py_XDECREF(handles);
+    if (handle_type == NULL) {
+        return -1;
+    }
     /* One string for all look-ups: the interpreter's cache of attributes would keep each that is made anew. */
     type_attribute = PyUnicode_InternFromString("_type_");
     if (type_attribute == NULL) {
@@ -380,6 +388,13 @@ convert_pointer(const Param *param, PyObject *value, PyObject *function, uint64_
     }
     if (Py_IS_TYPE(value, PointerType)) {
         return convert_own_pointer(param, value, function, address, views);
+    }
+    if (holder_check(value)) {
+        return holder_address(value, param, function, address, views->link);
+    }
+    if (param->item == 'v' && PyObject_TypeCheck(value, handle_type)) {
+        *address = PyLong_AsUnsignedLongLong(value);
+        return PyErr_Occurred() != NULL ? -1 : 0;
     }
     if (param->kind == KIND_CALLBACK) {
         return convert_callback(param, value, function, address);

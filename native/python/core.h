@@ -126,7 +126,7 @@ typedef struct Frame {
 extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
 
 extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *CallbackType, *ImageType;
-extern PyTypeObject *WorkerType, *LinkType, *SharedType, *GateType, *ForwardType;
+extern PyTypeObject *WorkerType, *LinkType, *SharedType, *GateType, *ForwardType, *HolderType;
 extern PyTypeObject *HeapType, *ViewType, *BlockType;
 
 int binding_ready(PyObject *module);
@@ -144,6 +144,7 @@ int plan_ready(PyObject *module);
 int trace_ready(PyObject *module);
 int gate_ready(PyObject *module);
 int entries_ready(PyObject *module);
+int holder_ready(PyObject *module);
 int heap_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
@@ -245,6 +246,22 @@ void gate_forget(struct Gate *gate);
 /* `link`: of the worker in whose memory it points; NULL: in this process's. */
 PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype,
                       PyObject *link);
+
+/* What a pointer knows. */
+typedef struct Pointed {
+    uint64_t address;
+    PyObject *type_name, *target, *ctype, *link; /* as for pointer_new */
+} Pointed;
+
+Pointed pointer_parts(PyObject *pointer); /* borrowed */
+
+/* As pointer_address, for `object`, whatever it is, that knows this. */
+int pointed_address(const Pointed *pointed, PyObject *object, const Param *param, PyObject *function, uint64_t *address,
+                    const PyObject *link);
+
+/* Whether an object is a Holder; and as pointer_address for one. */
+bool holder_check(PyObject *object);
+int holder_address(PyObject *holder, const Param *param, PyObject *function, uint64_t *address, const PyObject *link);
 
 /* The address behind a Pointer if it may be passed for `param` in a call through `link` (NULL: in this process), else -1
  * with an exception set. */

@@ -23,6 +23,13 @@ typedef struct Pointer {
     PyObject *weakrefs;
 } Pointer;
 
+Pointed
+pointer_parts(PyObject *object)
+{
+    const Pointer *self = (Pointer *)object;
+    return (Pointed){self->address, self->type_name, self->target, self->ctype, self->link};
+}
+
 PyObject *
 pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype, PyObject *link)
 {
@@ -45,7 +52,14 @@ pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *targ
 int
 pointer_address(PyObject *object, const Param *param, PyObject *function, uint64_t *address, const PyObject *link)
 {
-    Pointer *self = (Pointer *)object;
+    Pointed pointed = pointer_parts(object);
+    return pointed_address(&pointed, object, param, function, address, link);
+}
+
+int
+pointed_address(const Pointed *self, PyObject *object, const Param *param, PyObject *function, uint64_t *address,
+                const PyObject *link)
+{
     bool shared = self->link == NULL && link != NULL && mf_shared_find((const void *)(uintptr_t)self->address, 1) != NULL;
     if (self->link != link && !shared) {
         raise_error(errors.argument_type, function, "parameter %R got a pointer into the memory of %s", param->name,

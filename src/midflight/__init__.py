@@ -57,6 +57,7 @@ from midflight._errors import (
 )
 from midflight._events import Loaded, Refused, Swapped, subscribe
 from midflight._function_pointer import pointer
+from midflight._handles import Handle, handle, object_of, release
 from midflight._hooks import Swapping, after_swap, before_swap
 from midflight._load import load, unload
 from midflight._migrations import migrate, renamed
@@ -69,6 +70,7 @@ from midflight._timeouts import call_timeout
 from midflight._variables import Variables
 from midflight._version import Carried, Report, Version
 from midflight.build.headers import include
+from midflight._wrap import wrap
 from midflight.lanes import Limits
 from midflight.triggers.signals import on_signal
 from midflight.triggers.timer import every
@@ -94,6 +96,7 @@ __all__ = [
     "GateTimeoutError",
     "GoError",
     "GoPanicError",
+    "Handle",
     "HandleError",
     "HookError",
     "IncompatibleError",
@@ -143,15 +146,18 @@ __all__ = [
     "call_timeout",
     "every",
     "function",
+    "handle",
     "include",
     "load",
     "migrate",
     "new",
+    "object_of",
     "offer",
     "on_signal",
     "pin",
     "pointer",
     "provide",
+    "release",
     "renamed",
     "rollback",
     "shared_array",
@@ -163,6 +169,7 @@ __all__ = [
     "variables",
     "versions",
     "watch",
+    "wrap",
 ]
 
 __version__ = "0.1.0"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from midflight._running import Running
     from midflight._services import Services
     from midflight._version import Version
+    from midflight._wrap import WrappedObject
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
     from midflight.lanes import LaneOptions
@@ -107,6 +108,7 @@ class Control:
         self.queue = threading.RLock()
         self.services = services
         self.migrations = Migrations()
+        self.holders: weakref.WeakSet[WrappedObject] = weakref.WeakSet()  # whoever moves data tells them
         self.busy = False  # a swap is under way, in the thread that holds the queue
         self.slots: dict[str, int] = {}
         self.explicit: dict[str, ExplicitFunction] = {}

@@ -210,6 +210,8 @@ class Cell:
         """``owner`` is kept alive for as long as the cell is."""
     @property
     def current(self) -> Table | None: ...
+    def run(self, function: Callable[[Table], Any], /) -> Any:
+        """Call a function with the current table, counted as a call that is inside it: its calls pass the gate."""
     def entry(self, slot: int, /) -> int:
         """Return a function pointer to a slot's function that stays valid for the process's life, each time the same.
 
@@ -351,6 +353,24 @@ class Block:
     ctype: Any
     def _place(self, heap: Heap, address: int, serial: int, name: str, target: str, ctype: Any, /) -> None:
         """Say where and what it is, all at once."""
+
+@final
+class Holder:
+    """An address that a function returned, and that follows what it points to; may be passed where a `Pointer` may.
+
+    It doesn't keep its version loaded.  A call that is given one reads it when it is counted as inside its version.
+    """
+
+    address: int
+    link: Link | None
+    lost: str | None
+    def __new__(cls, pointer: Pointer) -> Holder: ...
+    def moved(self, address: int, link: Link | None, /) -> None:
+        """Follow the object to an address."""
+    def lose(self, why: str, /) -> None:
+        """Note why there is no object any more: calls that are given this raise `UnloadedError` with it."""
+    def take(self, why: str, /) -> Holder | None:
+        """Do the same, and return another one for the object; None if it was lost already."""
 
 class LinkDeadError(Exception):
     """The worker has died; the argument says whether it had begun what was asked of it."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from midflight._core import Heap, Table
+    from midflight._core import Heap, Link, Table
     from midflight._heaps import Heaps
     from midflight.artifact.ctypes_types import CTypes
     from midflight.artifact.interface import Function, Interface, TypeId
@@ -141,6 +141,12 @@ def data_of(code: Code) -> Data | None:
 def has_data(code: Code) -> bool:
     """Whether the code has variables that could be moved."""
     return hasattr(code, "data")
+
+
+def link_of(code: Code) -> Link | None:
+    """Return the process that the code runs in now: its ``link``; None for this one."""
+    found: Link | None = getattr(code, "link", None)
+    return found
 
 
 def heap_of(code: Code) -> Heap | None:

@@ -24,7 +24,7 @@ def has_state(control: Control, old: Generation, carrying: Carrying) -> bool:
     code = old.code
     if code is None or not has_data(code):
         return False
-    if control.heaps.has_blocks():
+    if control.heaps.has_blocks() or control.holders:
         return True
     if carrying.carry == "fresh":
         return False

@@ -24,6 +24,7 @@ from midflight._version import Carried
 from midflight.artifact.interface import Pointer
 from midflight.moving.blocks import Blocks
 from midflight.moving.customs import Customs
+from midflight.moving.holders import Holders
 from midflight.moving.places import Allocated
 from midflight.moving.pointers import Pointers, Root
 from midflight.moving.undescribed import changed
@@ -61,6 +62,7 @@ class Move:
     kept: tuple[str, ...] = ()
     released: tuple[Generation, ...] = ()
     patches: _core.Patches | None = None
+    holders: Holders | None = None
 
     def commit(self) -> None:
         """The new version is the current one now: let go of what only the way back needed."""
@@ -70,6 +72,8 @@ class Move:
         self.new.carried = self.carried
         if self.blocks is not None:
             self.blocks.commit(self.heaps, Layout(self.new))
+        if self.holders is not None:
+            self.holders.commit(self.new)
         if self.kept:
             self.old.table.pin()
             self.old.kept_for = self.kept
@@ -147,7 +151,9 @@ class Mover:
             self._name_blocks(blocks)
         keep = self.carrying.on_dangling == "keep"
         pointers = Pointers(self.planned, self.old_data, self.new_data, keep)
-        pointers.search(list(self._roots(blocks)), blocks.ranges() if blocks is not None else [])
+        holders = Holders.of(self.control, fresh=self.carrying.carry == "fresh")
+        roots = [*self._roots(blocks), *holders.roots(self.old)]
+        pointers.search(roots, blocks.ranges() if blocks is not None else [])
         if blocks is not None:
             blocks.make()
         mapping = pointers.mapping(blocks.moved() if blocks is not None else [])
@@ -155,6 +161,7 @@ class Mover:
         self.refusals += pointers.refusals
         self._refuse()
         self._fill(mapping, pointers)
+        self.refusals += holders.translate(mapping)
         if blocks is not None:
             self.refusals += blocks.fill(mapping, pointers.describe)
         self._refuse()
@@ -163,7 +170,8 @@ class Mover:
             self.new_data.put(one.target)
         if patches is not None:
             patches.apply()
-        move.patches, move.kept = patches, tuple(f"{name} {why}" for name, why in pointers.kept)
+        move.patches, move.holders = patches, holders
+        move.kept = tuple(f"{name} {why}" for name, why in pointers.kept)
         move.carried = frozenset(one.key for one in self.moving)
         move.released = tuple(one for one in self._kept() if not pointers.lead_into(self._data(one)))
         move.warnings = self.planned.warnings

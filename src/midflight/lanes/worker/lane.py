@@ -243,6 +243,11 @@ class WorkerCode:
     # ---- the end
 
     @property
+    def link(self) -> Link:
+        """See `midflight._lane.link_of`."""
+        return self._process.link
+
+    @property
     def failing(self) -> Any:
         """See `midflight._lane.Code`."""
         return self._process.failing
