@@ -13,7 +13,9 @@ PyTypeObject *HolderType;
 
 typedef struct Holder {
     PyObject_HEAD
-    Pointed pointed; /* its objects are owned; ctype: None, since layouts change with versions */
+    /* Its objects are owned.  ctype: None, since layouts change with versions.  link: of the worker that made the object,
+     * also where its memory is shared: with that process the library has lost it. */
+    Pointed pointed;
     PyObject *lost;  /* why there is no object any more; or NULL */
     PyObject *weakrefs;
 } Holder;
@@ -38,15 +40,16 @@ holder_address(PyObject *object, const Param *param, PyObject *function, uint64_
 static PyObject *
 holder_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"pointer", NULL};
-    PyObject *pointer;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!", names, PointerType, &pointer)) {
+    static char *names[] = {"pointer", "link", NULL};
+    PyObject *pointer, *link;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!O", names, PointerType, &pointer, &link)) {
         return NULL;
     }
     Holder *self = (Holder *)type->tp_alloc(type, 0);
     if (self != NULL) {
         self->pointed = pointer_parts(pointer);
         self->pointed.ctype = Py_None;
+        self->pointed.link = link != Py_None ? link : NULL;
         Py_INCREF(self->pointed.type_name);
         Py_INCREF(self->pointed.target);
         Py_INCREF(Py_None);

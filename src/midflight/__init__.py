@@ -69,8 +69,8 @@ from midflight._swap import Transaction, aswap, rollback, swap, transaction
 from midflight._timeouts import call_timeout
 from midflight._variables import Variables
 from midflight._version import Carried, Report, Version
-from midflight.build.headers import include
 from midflight._wrap import wrap
+from midflight.build.headers import include
 from midflight.lanes import Limits
 from midflight.triggers.signals import on_signal
 from midflight.triggers.timer import every

@@ -364,7 +364,8 @@ class Holder:
     address: int
     link: Link | None
     lost: str | None
-    def __new__(cls, pointer: Pointer) -> Holder: ...
+    def __new__(cls, pointer: Pointer, link: Link | None) -> Holder:
+        """``link``: of the worker that made the object; with it the object is gone, also one in shared memory."""
     def moved(self, address: int, link: Link | None, /) -> None:
         """Follow the object to an address."""
     def lose(self, why: str, /) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from midflight._control import Control, Generation
+    from midflight._core import Link
     from midflight.artifact.interface import Function, Interface, TypeId
 
 _log = logging.getLogger("midflight")
@@ -74,8 +75,8 @@ class Wrapped:
 class WrappedObject:
     """An object of the library's, for whoever moves data; kept by the instance."""
 
-    def __init__(self, family: Family, pointer: _core.Pointer) -> None:
-        self.holder = _core.Holder(pointer)
+    def __init__(self, family: Family, pointer: _core.Pointer, link: Link | None) -> None:
+        self.holder = _core.Holder(pointer, link)
         self._family = family
 
     @property
@@ -108,11 +109,12 @@ class Family:
         self._free_late()
 
         def made(_table: object) -> None:
+            link = self._link()
             pointer = self.control.function(self._new)(*unwrapped(values), **named)
             if not isinstance(pointer, _core.Pointer):
                 what = f"{self._new} returned a null pointer"
                 raise MidflightError(what, subject=self.control.name, todo="see in the library why it does")
-            held = WrappedObject(self, pointer)
+            held = WrappedObject(self, pointer, link)
             instance._held = held  # noqa: SLF001 - of this file
             self.control.holders.add(held)
 
@@ -130,10 +132,8 @@ class Family:
 
         def freed(_table: object) -> None:
             taken = instance._held.holder.take(_FREED)  # noqa: SLF001
-            code = self.control.need_current().code
-            # What a worker had that has died went with it.
-            if taken is not None and function is not None and code is not None and taken.link is link_of(code):
-                function(taken)
+            if taken is not None and function is not None and taken.link is self._link():
+                function(taken)  # what a worker had made that has died went with it
 
         try:
             self.control.cell.run(freed)
@@ -145,6 +145,10 @@ class Family:
             if not quietly:
                 raise
             _log.error("%s: %s", self.name, error)
+
+    def _link(self) -> Link | None:
+        code = self.control.need_current().code
+        return link_of(code) if code is not None else None
 
     def _free_late(self) -> None:
         while self._late:

@@ -229,14 +229,17 @@ def test_ordinary_memory_may_stay_if_its_type_does(swapping) -> None:
 
 
 def test_a_worker_that_has_crashed(tmp_path) -> None:
-    (tmp_path / "counters.c").write_text(COUNTER % ("", 1))
+    (tmp_path / "counters.c").write_text(COUNTER % ("", 1) + PLAIN % ("", ""))
     counters = midflight.load(tmp_path / "counters.c", lane="worker")
-    one = midflight.wrap(counters, "counter")(5)
+    one, box = midflight.wrap(counters, "counter")(5), midflight.wrap(counters, "box")()
     with pytest.raises(WorkerCrashedError):
         counters.crash()
-    with pytest.raises(ArgumentTypeError, match="one that has ended"):
-        one.add(1)
+    for gone in (lambda: one.add(1), box.get):
+        with pytest.raises(ArgumentTypeError, match="one that has ended"):
+            gone()
     one.free()
+    box.free()
+    assert midflight.wrap(counters, "counter")(5).add(1) == 6
 
 
 # ---- finding the functions
