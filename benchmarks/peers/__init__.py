@@ -47,6 +47,10 @@ class Peers:
         """Return two versions of one small library."""
         return self.directory / "libversion_1.so", self.directory / "libversion_2.so"
 
+    def stateful(self, *names: str) -> tuple[Path, ...]:
+        """Return versions of a library that has data: ``1``, ``2``, ``moved``, ``linked_1``, ``linked_2``."""
+        return tuple(self.directory / f"libstate_{name}.so" for name in names)
+
 
 def build(directory: Path) -> Peers:
     """Build what isn't built yet, and load it."""

@@ -1,6 +1,4 @@
-/* A small library of which two versions are swapped; VERSION is its number. */
-static int calls;
-
+/* A small library without data, of which two versions are swapped; VERSION is its number. */
 int
 version(void)
 {
@@ -10,12 +8,5 @@ version(void)
 int
 add(int a, int b)
 {
-    calls++;
     return a + b;
-}
-
-int
-count_calls(void)
-{
-    return calls;
 }
