@@ -168,9 +168,9 @@ class Mover:
         self._run_customs(blocks)
         for one in self.moving:
             self.new_data.put(one.target)
+        move.patches, move.holders = patches, holders  # first, so that `undo` knows of them whatever happens
         if patches is not None:
             patches.apply()
-        move.patches, move.holders = patches, holders
         move.kept = tuple(f"{name} {why}" for name, why in pointers.kept)
         move.carried = frozenset(one.key for one in self.moving)
         move.released = tuple(one for one in self._kept() if not pointers.lead_into(self._data(one)))

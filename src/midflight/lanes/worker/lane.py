@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from midflight import _core
-from midflight._errors import BadLibraryError, InterfaceError, LoadError, MidflightError
+from midflight._errors import BadLibraryError, InterfaceError, LoadError, MidflightError, WorkerCrashedError
 from midflight._lane import Held, bindings_by_slot, function_keys
 from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
@@ -237,8 +238,15 @@ class WorkerCode:
     ends_hooks = True
 
     def threads(self) -> str:
-        """Say which threads the library has started that are alive."""
-        return self._process.request(_THREADS, 0).decode("utf-8", "backslashreplace")
+        """Say which threads the library has started that are alive.
+
+        A worker that has died has none.  Asking a fresh one would drop the blocks that a move has just carried.
+        """
+        link = self._process.worker.link
+        if link is not None and not link.gone():
+            with suppress(WorkerCrashedError):
+                return self._process.request(_THREADS, 0, only=link).decode("utf-8", "backslashreplace")
+        return ""
 
     # ---- the end
 
