@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from midflight._blocks import Kind
 from midflight._version import Carried
@@ -58,13 +58,22 @@ class Outlook:
 class Piece:
     """Elements of one block that lie back to back, on their way from one layout to another."""
 
-    name: str
+    block: Stored
+    owner: Blocks
     source: int
     target: int
     count: int
     migration: Migration
     head: tuple[int, int] | None = None
     """Where a flexible array begins, before and now, in what comes before it."""
+    tail: str = ""
+    """The flexible array that these are."""
+
+    @property
+    def name(self) -> str:
+        """What they are called in messages: made only when there is something to say."""
+        name = self.owner.name(self.block)
+        return f"{name}.{self.tail}" if self.tail else name
 
 
 @dataclass(slots=True)
@@ -94,6 +103,7 @@ class Blocks:
     replaced: list[Replaced] = field(default_factory=list)
     renamed: list[tuple[int, Kind]] = field(default_factory=list)
     _all: list[Stored] = field(default_factory=list)
+    _ranges: list[tuple[int, int]] | None = None
     _dropped: list[Stored] = field(default_factory=list)
     _kinds: list[Kind] = field(default_factory=list)
     _outlooks: dict[int, Outlook] = field(default_factory=dict)
@@ -143,7 +153,9 @@ class Blocks:
 
     def ranges(self) -> list[tuple[int, int]]:
         """Return where all blocks are, in order."""
-        return sorted((block.address, block.address + max(1, block.size)) for block in self._all)
+        if self._ranges is None:
+            self._ranges = sorted((block.address, block.address + (block.size or 1)) for block in self._all)
+        return self._ranges
 
     def roots(self) -> Iterator[tuple[Stored, TypeId | None, int, int, bool]]:
         """Return what is in blocks: block, type, address, count, and whether it stays where it is."""
@@ -176,18 +188,19 @@ class Blocks:
                 owner = self.new if block.owner else 0
                 made = Stored(*self.heap.make(outlook.renamed, block.length, owner))
                 self.replaced.append(Replaced(block, made))
-                self.pieces += _pieces(self.name(block), block, made, outlook)
+                self.pieces += _pieces(self, block, made, outlook)
             elif outlook.renamed is not None and outlook.renamed != outlook.kind:
                 self.renamed.append((block.address, outlook.renamed))
 
     def moved(self) -> list[_core.MovedBlock]:
         """Return where blocks have gone, for a `_core.Mapping`."""
         found: list[_core.MovedBlock] = []
+        strides: dict[tuple[int, bool], _Strides] = {}  # there are few migrations, and perhaps many pieces
         for piece in self.pieces:
-            step, goal = piece.migration.from_size, piece.migration.to_size
-            if piece.head is not None:
-                step, goal = piece.head
-            fields = [one for one in piece.migration.fields if one[0] + one[2] <= step and one[1] + one[2] <= goal]
+            key = id(piece.migration), piece.head is not None
+            if key not in strides:
+                strides[key] = _strides(piece)
+            step, goal, fields = strides[key]
             if step and piece.count:
                 found.append((piece.source, piece.source + step * piece.count, piece.target, step, goal, fields))
         return found
@@ -195,8 +208,10 @@ class Blocks:
     def fill(self, mapping: _core.Mapping, describe: Callable[[int], str]) -> list[str]:
         """Write the new blocks; return what can't be carried.  ``describe``: says what is at an old address."""
         problems = []
+        plans = {id(piece.migration): piece.migration for piece in self.pieces}
+        ready = {key: migration.plan() for key, migration in plans.items()}
         for piece in self.pieces:
-            loss = piece.migration.plan().run(piece.source, piece.target, piece.count, mapping)
+            loss = ready[id(piece.migration)].run(piece.source, piece.target, piece.count, mapping)
             if loss is not None:
                 problems.append(losses.spell(loss, piece.migration, piece.name, block=True, describe=describe))
         return problems
@@ -238,13 +253,23 @@ class Blocks:
         self.pieces.clear()
 
 
-def _pieces(name: str, block: Stored, made: Stored, outlook: Outlook) -> Iterator[Piece]:
+_Strides: TypeAlias = tuple[int, int, list[tuple[int, int, int]]]
+"""Of an element, before and now; and which runs of bytes go where in it."""
+
+
+def _strides(piece: Piece) -> _Strides:
+    migration = piece.migration
+    step, goal = piece.head if piece.head is not None else (migration.from_size, migration.to_size)
+    return step, goal, [one for one in migration.fields if one[0] + one[2] <= step and one[1] + one[2] <= goal]
+
+
+def _pieces(blocks: Blocks, block: Stored, made: Stored, outlook: Outlook) -> Iterator[Piece]:
     migration, field_name = outlook.migration, outlook.kind.tail
     assert migration is not None  # noqa: S101 - those that stay have no pieces
     tail = migration.tail if field_name else None
     if tail is None:
-        yield Piece(name, block.address, made.address, block.length, migration)
+        yield Piece(block, blocks, block.address, made.address, block.length, migration)
     else:
-        yield Piece(name, block.address, made.address, 1, migration, (tail.start, tail.to))
+        yield Piece(block, blocks, block.address, made.address, 1, migration, (tail.start, tail.to))
         source, target = block.address + tail.start, made.address + tail.to
-        yield Piece(f"{name}.{field_name}", source, target, block.length, tail.element)
+        yield Piece(block, blocks, source, target, block.length, tail.element, tail=field_name or "")

@@ -63,7 +63,8 @@ class Pointers:
     def search(self, roots: Sequence[Root], blocks: Sequence[tuple[int, int]]) -> None:
         """Follow all pointers from the roots; ``blocks``: where the module's typed blocks are, in order."""
         shapes = self.planned.shapes
-        rows = [(root.here, root.there, shapes.number(root.type), root.count, root.in_place) for root in roots]
+        numbers = {type_id: shapes.number(type_id) for type_id in {root.type for root in roots}}
+        rows = [(root.here, root.there, numbers[root.type], root.count, root.in_place) for root in roots]
         data = self.old_data
         self._roots = roots
         self._search = _Search(shapes.build(), rows, blocks)
