@@ -73,6 +73,7 @@ enum {
     MF_TEXT,     /* `number`: link-time address of a pointer to text; done: payload: the text and its NUL, or nothing */
     MF_DESCRIBE, /* `number`: of a callback; payload: mf_callback_param for each parameter */
     MF_CHANGED,  /* payload: pairs of a link-time address and a size; done: payload: a byte for each: is it another now? */
+    MF_ATTACHED, /* payload: addresses; done: payload: an mf_attachment for each, as a byte */
     MF_THREADS = 15 /* done: payload: which threads the library has started that are alive, for people */
 };
 /* From the worker. */

@@ -292,6 +292,12 @@ mf_image_changed(const mf_image *image, uint64_t address, uint64_t size)
     return mf_initial_changed(image->initial, image->facts.base, address, size);
 }
 
+mf_attachment
+mf_image_attached(const mf_image *image, uint64_t address)
+{
+    return mf_initial_attached(image->initial, address);
+}
+
 /* ---- closing ------------------------------------------------------------------------------------------------------ */
 
 size_t

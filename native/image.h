@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attached.h"
 #include "call.h"
 #include "failure.h"
 #include "wrapper.h"
@@ -60,6 +61,9 @@ enum { MF_IMAGE_TEXT = 512 }; /* room for what the two below have to say */
 
 /* Says which threads the library has started that are alive, "" if there are none; returns how many. */
 size_t mf_image_threads(const mf_image *image, char *text, size_t size);
+
+/* Whether memory of malloc's that a variable led to then is as it was. */
+mf_attachment mf_image_attached(const mf_image *image, uint64_t address);
 
 /* Whether something that the library left behind points into it (a thread, a signal handler): closing it now would
  * crash the process later.  Says what in `text`. */

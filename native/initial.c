@@ -13,6 +13,7 @@ typedef struct span {
 } span;
 
 struct mf_initial {
+    mf_attached *attached; /* owned */
     size_t count;
     span spans[];
 };
@@ -75,15 +76,35 @@ take_span(span *one, uintptr_t base)
     return one->pages != NULL;
 }
 
+/* Segments begin at addresses that are multiples of eight, so their copies' words are theirs. */
+static void
+follow(mf_initial *initial, const span *one)
+{
+    for (size_t i = 0; one->low % sizeof(uint64_t) == 0 && i < page_count(one); i++) {
+        if (one->pages[i] != NULL) {
+            mf_attached_follow(initial->attached, (const uint64_t *)one->pages[i],
+                               size_of_page(one, i) / sizeof(uint64_t));
+        }
+    }
+}
+
 bool
 mf_initial_take(mf_initial *initial, uintptr_t base)
 {
+    initial->attached = mf_attached_new();
     for (size_t i = 0; i < initial->count; i++) {
-        if (!take_span(&initial->spans[i], base)) {
+        if (initial->attached == NULL || !take_span(&initial->spans[i], base)) {
             return false;
         }
+        follow(initial, &initial->spans[i]);
     }
     return true;
+}
+
+mf_attachment
+mf_initial_attached(const mf_initial *initial, uint64_t address)
+{
+    return mf_attached_state(initial->attached, address);
 }
 
 /* `size` bytes from `offset` on, all in one page. */
@@ -133,6 +154,9 @@ mf_initial_free(mf_initial *initial)
             free(one->pages[j]);
         }
         free(one->pages);
+    }
+    if (initial != NULL) {
+        mf_attached_free(initial->attached);
     }
     free(initial);
 }

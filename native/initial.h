@@ -1,7 +1,7 @@
 /* What a library's variables were when it had just been loaded: by this a change that the program made is told from the
  * library's own initial value.
  *
- * Owns copies of the pages of its writable segments; of pages that are all zero, none.  Written once, by the thread that
+ * Owns copies of the pages of its writable segments (of pages that are all zero, none), and of what they led to.  Written once, by the thread that
  * loads the library; then it may be read from any thread.
  */
 #ifndef MF_INITIAL_H
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "attached.h"
 #include "elf_file.h"
 
 typedef struct mf_initial mf_initial;
@@ -17,8 +18,11 @@ typedef struct mf_initial mf_initial;
 /* Notes where a checked library's writable segments are.  NULL: no memory. */
 mf_initial *mf_initial_new(const mf_elf *elf);
 
-/* Copies them, of the library that is mapped at `base`.  False: no memory. */
+/* Copies them, of the library that is mapped at `base`, and what they lead to.  False: no memory. */
 bool mf_initial_take(mf_initial *initial, uintptr_t base);
+
+/* Whether memory of malloc's that one of the variables leads to is as it was. */
+mf_attachment mf_initial_attached(const mf_initial *initial, uint64_t address);
 
 /* Whether any of `size` bytes at the link-time address `address` is another now.  What isn't in a writable segment can't
  * have changed. */

@@ -182,6 +182,29 @@ image_changed(PyObject *object, PyObject *places)
 }
 
 static PyObject *
+image_attached(PyObject *object, PyObject *addresses)
+{
+    Image *self = (Image *)object;
+    Py_buffer given;
+    if (PyObject_GetBuffer(addresses, &given, PyBUF_SIMPLE) != 0) {
+        return NULL;
+    }
+    const uint64_t *words = given.buf;
+    Py_ssize_t count = given.len / (Py_ssize_t)sizeof *words;
+    PyObject *states = PyBytes_FromStringAndSize(NULL, count);
+    if (states != NULL && self->image != NULL) {
+        char *state = PyBytes_AS_STRING(states);
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < count; i++) {
+            state[i] = (char)mf_image_attached(self->image, words[i]);
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&given);
+    return states;
+}
+
+static PyObject *
 image_held_by(PyObject *object, void *Py_UNUSED(closure))
 {
     Image *self = (Image *)object;
@@ -242,6 +265,7 @@ static PyGetSetDef getters[] = {
 static PyMethodDef methods[] = {
     {"symbol", image_symbol, METH_O, "Return an exported symbol's address, 0 if there is none in this image."},
     {"changed", image_changed, METH_O, "Say for each (link-time address, size) whether it is another than at first."},
+    {"attached", image_attached, METH_O, "Say for each address whether malloc's memory there is as it was at first."},
     {"close", image_close, METH_NOARGS, "Close it, or try again; return whether the memory map shows it gone."},
     {NULL},
 };

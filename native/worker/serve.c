@@ -138,6 +138,23 @@ find_changed(mf_serving *self)
 }
 
 static void
+find_attached(mf_serving *self)
+{
+    mf_slot *slot = self->slot;
+    const uint64_t *addresses = (const uint64_t *)((const char *)channel + slot->at);
+    size_t count = slot->length / sizeof *addresses;
+    self->end = slot->at + slot->length;
+    uint8_t *states = serving_room(self, count);
+    slot->kind = states != NULL ? MF_DONE : MF_THROWN;
+    for (size_t i = 0; states != NULL && i < count; i++) {
+        states[i] = (uint8_t)mf_image_attached(image, addresses[i]);
+    }
+    if (states != NULL) {
+        give(slot, states, count);
+    }
+}
+
+static void
 bring_text_at(mf_serving *self)
 {
     const char *text;
@@ -166,6 +183,7 @@ serve_request(mf_serving *self)
     case MF_PEEK: bring(self, place_of(slot->number), slot->length); break;
     case MF_CHANGED: find_changed(self); break;
     case MF_TEXT: bring_text_at(self); break;
+    case MF_ATTACHED: find_attached(self); break;
     case MF_THREADS: bring_threads(self); break;
     case MF_POKE:
         memcpy(place_of(slot->number), (const char *)channel + slot->at, slot->length);

@@ -118,6 +118,12 @@ class Image:
         """
     def symbol(self, name: str, /) -> int:
         """Return an exported symbol's address, 0 if there is none in this image."""
+    def attached(self, addresses: ReadableBuffer, /) -> bytes:
+        """Say whether memory of malloc's is as it was when the constructors had run.
+
+        A byte for each address (packed native uint64): 0 as it was, with all that it leads to; 1 not so; 2 unknown: no
+        variable led to it then, or it isn't malloc's.  Precondition: it isn't closed.  Gives up the GIL.
+        """
     def changed(self, places: ReadableBuffer, /) -> bytes:
         """Say whether bytes are others than when the constructors had run: a byte, 0 or 1, for each place.
 

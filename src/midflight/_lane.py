@@ -69,6 +69,9 @@ class Data(Protocol):
     def changed(self, places: Sequence[tuple[int, int]]) -> list[bool]:
         """Say which places (address, size) aren't as they were when the library had been loaded."""
 
+    def attached(self, addresses: Sequence[int]) -> bytes:
+        """Say what of allocated memory is as it was then; see `_core.Image.attached`."""
+
     def stretch(self, address: int, size: int) -> Stretch:
         """Return memory: itself, or a copy."""
 

@@ -27,7 +27,7 @@ def test_what_has_changed_is_told(versions, load) -> None:
     assert module.add() == 1
     report = midflight.swap(module, versions[1])
     assert [(row.name, row.what) for row in report.state] == [("what no debug information describes", "left")]
-    assert "build with -g" in report.state[0].how
+    assert "built without -g" in report.state[0].how
     assert module.add() == 1
 
 

@@ -168,6 +168,7 @@ class Mover:
         self._run_customs(blocks)
         for one in self.moving:
             self.new_data.put(one.target)
+            self._carry_guard(one)
         move.patches, move.holders = patches, holders  # first, so that `undo` knows of them whatever happens
         if patches is not None:
             patches.apply()
@@ -219,6 +220,17 @@ class Mover:
         for piece in blocks.pieces if blocks is not None else ():
             customs.note(piece.name, piece.migration, piece.source, piece.target, piece.count)
         customs.run()
+
+    def _carry_guard(self, one: Moving) -> None:
+        """Keep C++ from initialising a function's static variable again, over what was carried."""
+        old, new = self.planned.symbols or (None, None)
+        before = old.guard(one.places[0]) if old is not None else None
+        after = new.guard(one.places[1]) if new is not None else None
+        if before is not None and after is not None:
+            done = self.old_data.stretch(before, 1)
+            target = self.new_data.stretch(after, 1)
+            ctypes.memmove(target.here, done.here, 1)
+            self.new_data.put(target)
 
     def _moved_rows(self) -> Iterator[Carried]:
         for one in self.moving:

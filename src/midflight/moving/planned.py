@@ -96,7 +96,8 @@ def plan(
     planned = Planned(before, after, layouts, matches, pairs, ShapeTable(layouts), (*problems, *found.warnings))
     _work_out(planned)
     gaps_of(old)  # remembered for the move, which has no time to read files
-    if planned.shapes.have_addresses:
+    has_guards = old.interface.language == "c++" and any(is_data(one) for one in old.interface.variables)
+    if planned.shapes.have_addresses or has_guards:  # see Symbols.guard
         planned.symbols = _symbols(old), _symbols(new)
     return planned
 

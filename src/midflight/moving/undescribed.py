@@ -12,6 +12,7 @@ from midflight._fork import Lock
 from midflight._version import Carried
 from midflight.artifact.elf import Elf
 from midflight.artifact.layout import size_of
+from midflight.artifact.symbol_table import read_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def changed(old: Generation, data: Data) -> Carried | None:
     found = [size for (_, size), flag in zip(gaps, data.changed(gaps), strict=True) if flag]
     if not found:
         return None
-    how = f"{sum(found)} bytes in which something has changed; build with -g, and they can be carried"
+    how = f"{sum(found)} bytes in which something has changed: of parts built without -g, or of a language's runtime"
     return Carried("what no debug information describes", "left", how)
 
 
@@ -56,12 +57,16 @@ def gaps_of(old: Generation) -> tuple[tuple[int, int], ...]:
 
 def _gaps(library: bytes, interface: Interface) -> Iterator[tuple[int, int]]:
     """Return what lies between the variables that are known."""
-    known = sorted(
+    elf = Elf(library)
+    known = [
         (one.address, size_of(interface.types, one.type) or 1)
         for one in interface.variables
         if one.address is not None and not one.thread_local
-    )
-    for section in Elf(library).sections.values():
+    ]
+    if interface.language == "c++":  # notes of what has been initialised: see Symbols.guard
+        known += [(one.address, one.size) for one in read_names(elf) if one.name.startswith("_ZGV")]
+    known.sort()
+    for section in elf.sections.values():
         if not section.name.startswith(_SECTIONS):
             continue
         at, end = section.address, section.address + section.size

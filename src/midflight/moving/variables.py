@@ -1,8 +1,8 @@
 """Which variables move, and which don't and why.
 
 The three-way rule: what the program has changed is carried; what still has its initial value takes the new version's.
-A variable that points to memory which the library has allocated counts as changed, whatever its value: nobody can tell
-whether what lies there is as it was at first.
+A variable that points to memory which the library has allocated counts as changed, whatever its value, unless that
+memory is seen to be as it was at first: a table that a constructor has made, and nobody has touched.
 """
 
 from __future__ import annotations
@@ -30,16 +30,21 @@ _HOOKS = "its hooks midflight_save and midflight_restore see to it"
 _FRESH = "carry='fresh'"
 _NOT_NAMED = "carry= doesn't name it"
 _UNTOUCHED = "nobody had changed it"
+_AS_IT_WAS = 0
 _MOST_SEARCHED = 1 << 20
 """Bytes of a variable that are searched for pointers; a larger one is taken to have some."""
 
 
 @dataclass(slots=True)
 class Moving:
-    """A variable on its way.  ``type``: its old type; ``source`` and ``target``: its memory in both versions."""
+    """A variable on its way.
+
+    ``type``: its old type; ``places``: its link-time addresses in both versions; ``source``, ``target``: its memory.
+    """
 
     name: str
     key: str
+    places: tuple[int, int]
     type: TypeId
     migration: Migration
     source: Stretch
@@ -138,9 +143,12 @@ class Chooser:
             self._choice.refusals += migration.refused(before.name)
             self._say(before, "refused", "; ".join(migration.refusals))
         else:
-            source = self._old.stretch(before.address or 0, migration.from_size)
-            target = self._new.stretch(after.address or 0, migration.to_size)
-            self._choice.moving.append(Moving(before.name, key_of(after), before.type, migration, source, target))
+            places = before.address or 0, after.address or 0
+            source = self._old.stretch(places[0], migration.from_size)
+            target = self._new.stretch(places[1], migration.to_size)
+            self._choice.moving.append(
+                Moving(before.name, key_of(after), places, before.type, migration, source, target)
+            )
 
     def _lives(self, variable: Variable, *, changed: bool) -> bool:
         """Whether a variable has data of the program's in it."""
@@ -154,7 +162,8 @@ class Chooser:
             return True
         stretch = self._old.stretch(variable.address or 0, size)
         words = ctypes.string_at(stretch.here, size // 8 * 8)
-        return any(word and self._owned(word) for (word,) in struct.iter_unpack("=Q", words))
+        own = [word for (word,) in struct.iter_unpack("=Q", words) if word and self._owned(word)]
+        return any(state != _AS_IT_WAS for state in self._old.attached(own))
 
     def _say(self, variable: Variable, what: str, how: str) -> None:
         self._choice.rows.append(Carried(variable.name, what, how))  # type: ignore[arg-type]

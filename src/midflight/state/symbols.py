@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from midflight.artifact.elf import Elf
 from midflight.artifact.layout import size_of
-from midflight.artifact.symbol_table import read_names
+from midflight.artifact.symbol_table import Name, read_names
 from midflight.state.match import key_of
 from midflight.state.texts import Texts
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from midflight.artifact.interface import Interface, Variable
-    from midflight.artifact.symbol_table import Name
     from midflight.state.layout import Layouts
     from midflight.state.match import Matches
 
@@ -102,6 +101,16 @@ class Symbols:
         if places is None:
             places = self._alone.get((name.is_function, name.name), set())
         return next(iter(places)) if len(places) == 1 else None
+
+    def guard(self, address: int) -> int | None:
+        """Return where C++ notes whether a static variable has been initialised; None for one that has no such note.
+
+        By the names of the Itanium C++ ABI, 5.1.4.4.
+        """
+        for name, offset in self.objects(address):
+            if not offset and name.name.startswith("_Z"):
+                return self.find(Name(f"_ZGV{name.name[2:]}", name.file, 0, 0, is_function=False))
+        return None
 
     def size(self, name: str, address: int) -> int:
         """Return how long a symbol's object is."""

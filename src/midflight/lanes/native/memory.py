@@ -54,6 +54,10 @@ class OwnData:
         packed = struct.pack(f"={2 * len(places)}Q", *(number for place in places for number in place))
         return [bool(flag) for flag in self._image.changed(packed)]
 
+    def attached(self, addresses: Sequence[int]) -> bytes:
+        """Say what of allocated memory is as it was then."""
+        return self._image.attached(struct.pack(f"={len(addresses)}Q", *addresses))
+
     def stretch(self, address: int, size: int) -> Stretch:  # noqa: ARG002 - a copy would need it
         """Return the memory itself."""
         return Stretch(self.base + address, self.base + address)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from midflight.lanes.worker.process import Process
 
-_PEEK, _POKE, _TEXT, _CHANGED = 5, 6, 7, 9
+_PEEK, _POKE, _TEXT, _CHANGED, _ATTACHED = 5, 6, 7, 9, 10
 
 
 class WorkerMemory:
@@ -61,6 +61,11 @@ class WorkerData:
         packed = struct.pack(f"={2 * len(places)}Q", *(number for place in places for number in place))
         answer = self._process.request(_CHANGED, 0, packed, only=self._link) if places else b""
         return [bool(flag) for flag in answer]
+
+    def attached(self, addresses: Sequence[int]) -> bytes:
+        """Say what of allocated memory is as it was then."""
+        packed = struct.pack(f"={len(addresses)}Q", *addresses)
+        return self._process.request(_ATTACHED, 0, packed, only=self._link) if addresses else b""
 
     def stretch(self, address: int, size: int) -> Stretch:
         """Return a copy of some memory."""
