@@ -201,7 +201,7 @@ elements_in(uint64_t bytes, uint64_t size)
 static bool
 count_elements(search *search, size_t first, size_t count)
 {
-    uint64_t addresses[MF_MOST_PIECES], sizes[MF_MOST_PIECES];
+    uint64_t addresses[MF_MOST_PIECES] = {0}, sizes[MF_MOST_PIECES];
     for (size_t i = 0; i < count; i++) {
         addresses[i] = search->trace->node[first + i].address;
     }

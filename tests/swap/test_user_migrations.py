@@ -89,7 +89,7 @@ def test_a_function_in_python(game, tmp_path) -> None:
     assert midflight.migrate(game, "struct player")(_migrate) is _migrate
     report = midflight.swap(game, _save(tmp_path, NEW))
     _is_migrated(game)
-    assert "by the program's own migration of player" in str(report.state)
+    assert "by the program's migration of player" in str(report.state)
 
 
 def test_a_function_in_the_library(game, tmp_path) -> None:

@@ -170,7 +170,7 @@ class Layouts:
         if isinstance(before, Record) and isinstance(after, Record) and name in self._migrated:
             sizes = before.size or 0, after.size or 0
             nodes = Start(0, 0), Custom(0, 0, name, self.old.behind(old), self.new.behind(new), sizes)
-            return Part(nodes, (Note("", f": by the program's own migration of {name}"),))
+            return Part(nodes, (Note("", f": by the program's migration of {name}"),))
         was = self.old.spell(old, self.new.interface.spell(new))
         now = self.new.spell(new, self.old.interface.spell(old))
         became = f"{was} is {now} now"
