@@ -143,7 +143,7 @@ def _counts(result: Result) -> Table:
 def _add_wildlife(table: Table, wildlife: Wildlife) -> None:
     swaps, ticks = wildlife.history.done, wildlife.ticks.total()
     table.add_row("creatures", f"{wildlife.creatures:,}, moved to another layout by {len(swaps)} swaps")
-    table.add_row("their pause", f"{_pause(wildlife.history)}, with all that the library knows")
+    table.add_row("their pause", f"{_pause(wildlife.history)}, for callers to wait while the data move")
     table.add_row("their ticks", f"{ticks:,} made; {wildlife.checks} checks of every creature")
     table.add_row("creatures wrong", _zero(len(wildlife.faults)))
 
