@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ctypes
 
+import numpy as np
 import pytest
 
 from midflight.artifact.ctypes_types import CTypes
 from midflight.artifact.dtypes import dtype_of
 from midflight.artifact.dwarf import reader as dwarf
 from midflight.artifact.type_names import canonical, find_type
-
-np = pytest.importorskip("numpy")
 
 SOURCE = r"""
 #include <stdbool.h>

@@ -15,12 +15,11 @@ import sys
 import threading
 import weakref
 
+import numpy as np
 import pytest
 
 import midflight
 from midflight import _core
-
-np = pytest.importorskip("numpy")
 
 GAME = r"""
 #include <midflight.h>
