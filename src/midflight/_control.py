@@ -50,7 +50,8 @@ class Generation:
     ``mutex`` lets one thread at a time retire it; ``retiring`` is for a destructor that comes back here.  ``running``:
     its hooks that were waited for in vain, maybe; ``unloading_wanted``: whether its hook midflight_unloading is still
     to run; ``unloading``: that hook, once it runs; ``hook_timeout``: seconds that it may take.  ``carried``: keys of
-    the variables that the version before has left it; ``kept_for``: what still points into it, a text each.
+    the variables that the version before has left it, in the process ``carried_to`` (0: this one); ``kept_for``: what
+    still points into it, a text each.
     """
 
     version: Version
@@ -65,6 +66,7 @@ class Generation:
     unloading: Running | None = None
     hook_timeout: float = HOOK_TIMEOUT
     carried: frozenset[str] = frozenset()
+    carried_to: int = 0
     kept_for: tuple[str, ...] = ()
 
     @property

@@ -59,6 +59,7 @@ class Move:
     rows: tuple[Carried, ...] = ()
     warnings: tuple[str, ...] = ()
     carried: frozenset[str] = frozenset()
+    carried_to: int = 0
     kept: tuple[str, ...] = ()
     released: tuple[Generation, ...] = ()
     patches: _core.Patches | None = None
@@ -69,7 +70,7 @@ class Move:
         for one in self.released:
             one.kept_for = ()
             one.table.unpin()
-        self.new.carried = self.carried
+        self.new.carried, self.new.carried_to = self.carried, self.carried_to
         if self.blocks is not None:
             self.blocks.commit(self.heaps, Layout(self.new))
         if self.holders is not None:
@@ -134,7 +135,9 @@ class Mover:
             self.refusals += blocks.refusals
         ranges = blocks.ranges() if blocks is not None else []
         hooks = _hooks.has(self.old, _hooks.SAVE) and _hooks.has(self.new, _hooks.RESTORE)
-        rules = Rules(self.carrying.carry, self.old.carried, hooks)
+        # A worker that has been restarted has none of what was carried to the one before.
+        touched = self.old.carried if self.old.carried_to == _process(self.old_data) else frozenset()
+        rules = Rules(self.carrying.carry, touched, hooks)
         owned = Allocated(self.old_data, ranges)
         choice = Chooser(self.planned, self.old_data, self.new_data, rules, owned.__contains__).choose()
         self.moving, self.rows = choice.moving, choice.rows
@@ -173,7 +176,7 @@ class Mover:
         if patches is not None:
             patches.apply()
         move.kept = tuple(f"{name} {why}" for name, why in pointers.kept)
-        move.carried = frozenset(one.key for one in self.moving)
+        move.carried, move.carried_to = frozenset(one.key for one in self.moving), _process(self.new_data)
         move.released = tuple(one for one in self._kept() if not pointers.lead_into(self._data(one)))
         move.warnings = self.planned.warnings
         if self.old.table.pins:
@@ -248,3 +251,8 @@ class Mover:
         what = f"its data can't be carried to the new version: {'; '.join(found[:_SHOWN])}{rest}"
         todo = "mend the new version, give hooks or a migration, or start afresh with carry='fresh' (docs/state.md)"
         raise StateError(what, refusals=found, subject=self.control.name, todo=todo)
+
+
+def _process(data: Data) -> int:
+    """Return which process has the data, 0 for this one and its forks."""
+    return 0 if data.here else data.process
