@@ -135,6 +135,8 @@ class Variables(Mapping[str, Any]):
                 reason = (
                     "every thread has its own (thread_local)"
                     if found.thread_local
+                    else "the compiler has split it up"
+                    if found.split
                     else "the compiler optimised it away"
                 )
                 what = f"it has no one place in memory: {reason}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "pytest_configure", "pytest_generate_tests"]
 
-_INCLUDE = str(Path(midflight.__file__).parent / "include")
+INCLUDE = str(Path(midflight.__file__).parent / "include")
 _COMPILERS = {".c": ("cc", "-std=gnu11"), ".cc": ("c++", "-std=c++17")}
 
 
@@ -38,7 +38,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             source = root / f"{key}" / f"{name}{suffix}"
             source.parent.mkdir(exist_ok=True)
             source.write_text(text)
-            command = [*_COMPILERS[suffix], "-g", "-O1", "-fPIC", "-shared", "-pthread", f"-I{_INCLUDE}"]
+            command = [*_COMPILERS[suffix], "-g", "-O1", "-fPIC", "-shared", "-pthread", f"-I{INCLUDE}"]
             subprocess.run([*command, "-o", str(output), str(source), *flags], check=True)
         return output
 

@@ -145,7 +145,7 @@ class Variable(msgspec.Struct, frozen=True):
     link-time address (add the image's base), None where it can't be said (thread-local, optimised away).  ``scope``: ""
     for an exported variable, else the file or the function that it is private to.  ``key``: its name with all its
     scopes (``file.c:count``, ``file.c:function.count``, ``ns::Class::count``), by which the same variable is found in
-    another version, whatever else is called like it.
+    another version, whatever else is called like it.  ``split``: it has no address, as it lies in pieces.
     """
 
     name: str
@@ -156,6 +156,7 @@ class Variable(msgspec.Struct, frozen=True):
     thread_local: bool = False
     scope: str = ""
     key: str = ""
+    split: bool = False
 
 
 class Interface(msgspec.Struct, frozen=True):

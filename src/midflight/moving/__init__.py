@@ -29,7 +29,7 @@ def has_state(control: Control, old: Generation, carrying: Carrying) -> bool:
     if carrying.carry == "fresh":
         return False
     has_hooks = bool({"midflight_save", "midflight_restore"} & set(hooks_of(code)))
-    return has_hooks or any(is_data(variable) for variable in old.interface.variables)
+    return has_hooks or any(is_data(one) or one.split for one in old.interface.variables)
 
 
 def undescribed(old: Generation) -> Carried | None:

@@ -36,20 +36,21 @@ def changed(old: Generation, data: Data) -> Carried | None:
     return Carried("what no debug information describes", "left", how)
 
 
-_remembered: OrderedDict[str, tuple[tuple[int, int], ...]] = OrderedDict()
+_remembered: OrderedDict[tuple[str, tuple[int | None, ...]], tuple[tuple[int, int], ...]] = OrderedDict()
 _mutex = Lock()  # protects _remembered
 _MOST = 64
 
 
 def gaps_of(old: Generation) -> tuple[tuple[int, int], ...]:
     """Return the places of such data, as link-time addresses and sizes; remembers them."""
-    sha256 = old.artifact.sha256
+    # The same library may be described or not: by its debug information, or by a user's text that has functions only.
+    key = old.artifact.sha256, tuple(one.address for one in old.interface.variables)
     with _mutex:
-        found = _remembered.get(sha256)
+        found = _remembered.get(key)
     if found is None:
         found = tuple(_gaps(old.artifact.read(), old.interface))
         with _mutex:
-            _remembered[sha256] = found
+            _remembered[key] = found
             while len(_remembered) > _MOST:
                 _remembered.popitem(last=False)
     return found

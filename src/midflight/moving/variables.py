@@ -122,8 +122,8 @@ class Chooser:
             self._move(before, after)
 
     def _gone(self, before: Variable, *, changed: bool) -> None:
-        every_threads_own = before.thread_local and not before.const
-        if every_threads_own or (is_data(before) and self._lives(before, changed=changed)):
+        elsewhere = (before.thread_local or before.split) and not before.const
+        if elsewhere or (is_data(before) and self._lives(before, changed=changed)):
             self._lose(missing(before))
 
     def _lose(self, row: Carried | None) -> None:

@@ -53,14 +53,18 @@ def forecast(old: Interface, new: Interface, data: bytes, pairs: Iterable[tuple[
 
 def _variables(layouts: Layouts, matches: Matches) -> Iterator[Carried]:
     for old, new in matches.pairs:
-        if not old.const and (old.address is not None or old.thread_local):
+        if not old.const and _exists(old):
             yield _pair(layouts, old, new)
     for old in matches.gone:
-        if not old.const and (old.address is not None or old.thread_local):
+        if not old.const and _exists(old):
             yield missing(old)
     for new in matches.added:
         if not new.const and new.address is not None:
             yield Carried(new.name, "initialised", "it is new")
+
+
+def _exists(variable: Variable) -> bool:
+    return variable.address is not None or variable.thread_local or variable.split
 
 
 def _pair(layouts: Layouts, old: Variable, new: Variable) -> Carried:
@@ -71,6 +75,8 @@ def immovable(old: Variable, new: Variable) -> Carried | None:
     """Say why a variable can't be carried whatever its type is; None if it can."""
     if old.thread_local or new.thread_local:
         return Carried(old.name, "left", "every thread has its own (thread_local)")
+    if old.split:
+        return Carried(old.name, "left", "the compiler has split it up, and parts of it are nowhere")
     if old.address is None:
         return Carried(old.name, "initialised", "the compiler has optimised it away")
     if new.const:

@@ -162,6 +162,7 @@ class Op:
     CONST4U: Final = 0x0C
     CONST8U: Final = 0x0E
     PLUS_UCONST: Final = 0x23
+    PIECE: Final = 0x93
     FORM_TLS_ADDRESS: Final = 0x9B
     ADDRX: Final = 0xA1
     CONSTX: Final = 0xA2

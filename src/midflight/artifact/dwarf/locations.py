@@ -17,6 +17,21 @@ _THREAD_OFFSET_OPS = frozenset({
 _STATIC_ADDRESS_OPS = frozenset({Op.ADDR, Op.ADDRX, Op.GNU_ADDR_INDEX})
 
 
+def is_split(entry: Entry) -> bool:
+    """Tell whether a static variable lies in pieces, some of which may be nowhere: clang does that to save memory."""
+    expression = entry.values.get(At.LOCATION)
+    if not isinstance(expression, bytes) or not expression:
+        return False
+    if expression[0] == Op.PIECE:
+        return True
+    if expression[0] not in _STATIC_ADDRESS_OPS:
+        return False
+    end = 1 + entry.unit.address_size if expression[0] == Op.ADDR else read_uleb(expression, 1)[1]
+    if expression[end : end + 1] == bytes([Op.PLUS_UCONST]):
+        end = read_uleb(expression, end + 1)[1]
+    return expression[end : end + 1] == bytes([Op.PIECE])
+
+
 def static_location(entry: Entry) -> tuple[int | None, bool] | None:
     """Return a variable's ``(address, thread_local)``; None where its place isn't fixed or isn't said."""
     expression = entry.values.get(At.LOCATION)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midflight.artifact.dwarf.constants import At, Tag
-from midflight.artifact.dwarf.locations import static_location
+from midflight.artifact.dwarf.locations import is_split, static_location
 from midflight.artifact.dwarf.names import (
     RECORDS,
     declaration,
@@ -46,6 +46,7 @@ class _Found:
     const: bool
     exported: bool
     thread_local: bool
+    split: bool
 
 
 class VariableReader:
@@ -67,8 +68,12 @@ class VariableReader:
         name = resolved_name(entry)
         if not name or name in _ARTEFACTS or self._is_artificial(entry, name):
             return
-        location = static_location(entry)
-        if location is None and (function or At.LOCATION in entry.values or At.CONST_VALUE in entry.values):
+        location, split = static_location(entry), is_split(entry)
+        if (
+            location is None
+            and not split
+            and (function or At.LOCATION in entry.values or At.CONST_VALUE in entry.values)
+        ):
             return
         declared = declaration(entry)
         if declared.offset in self._placed:
@@ -146,6 +151,7 @@ class VariableReader:
             const=const,
             exported=exported,
             thread_local=thread_local,
+            split=is_split(entry),
         )
 
 
@@ -222,6 +228,7 @@ def _named(found: list[_Found]) -> tuple[Variable, ...]:
                 thread_local=one.thread_local,
                 scope=one.scope,
                 key=key,
+                split=one.split,
             )
         )
     return tuple(result)
