@@ -146,6 +146,15 @@ def has_data(code: Code) -> bool:
     return hasattr(code, "data")
 
 
+def provided_in(code: Code) -> Mapping[str, int]:
+    """Return where the code's process has what its host provides, by symbol (its ``provided``).
+
+    Empty where that stays valid as long as anybody may have it.
+    """
+    found: Mapping[str, int] = getattr(code, "provided", {})
+    return found
+
+
 def link_of(code: Code) -> Link | None:
     """Return the process that the code runs in now: its ``link``; None for this one."""
     found: Link | None = getattr(code, "link", None)

@@ -8,6 +8,7 @@ noticed only when the function is called; a constructor that finds nothing to ca
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import subprocess
 import threading
@@ -178,6 +179,29 @@ def test_what_is_missing_in_a_new_version_leaves_the_old_one(swapping) -> None:
     with pytest.raises(UnresolvedSymbolError, match="nothing defines depth"):
         swapping("extern int level(void), depth(void); int now(void) { return level() + depth(); }")
     assert game.now() == 1
+
+
+KEEPS = """
+typedef int (*function)(int);
+extern int level(int);
+static function kept;
+void keep(void) { kept = level; }
+int now(int x) { return kept(x); }
+"""
+
+
+def test_data_may_hold_a_service(swapping) -> None:
+    """Its address is good for the next versions too, whatever their types are."""
+    game = swapping(KEEPS, provides={"level": lambda x: x + 1})
+    game.keep()
+    for number in range(2):
+        swapping(f"{KEEPS}int more{number};")
+        assert game.now(1) == 2
+    midflight.provide(game, "level")(lambda x: x + 10)
+    assert game.now(1) == 11
+    swapping(KEEPS + "struct other { int x; } more;")
+    gc.collect()
+    assert game.now(1) == 11
 
 
 # ---- constructors

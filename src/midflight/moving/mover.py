@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from midflight import _hooks
 from midflight._blocks import Layout
 from midflight._errors import StateError
-from midflight._lane import data_of, heap_of
+from midflight._lane import data_of, heap_of, provided_in
 from midflight._version import Carried
 from midflight.artifact.interface import Pointer
 from midflight.moving.blocks import Blocks
@@ -153,7 +153,7 @@ class Mover:
         if blocks is not None:
             self._name_blocks(blocks)
         keep = self.carrying.on_dangling == "keep"
-        pointers = Pointers(self.planned, self.old_data, self.new_data, keep)
+        pointers = Pointers(self.planned, self.old_data, self.new_data, keep, self._provided())
         holders = Holders.of(self.control, fresh=self.carrying.carry == "fresh")
         roots = [*self._roots(blocks), *holders.roots(self.old)]
         pointers.search(roots, blocks.ranges() if blocks is not None else [])
@@ -193,6 +193,13 @@ class Mover:
         for one in self.moving:
             if isinstance(self.planned.old.strip(one.type), Pointer):
                 blocks.names.setdefault(ctypes.c_uint64.from_address(one.source.here).value, one.name)
+
+    def _provided(self) -> dict[int, int]:
+        """Return where the host's functions were in the old version's process, and where they are in the new one's."""
+        assert self.old.code is not None  # noqa: S101 - both versions are loaded
+        assert self.new.code is not None  # noqa: S101 - the same
+        new = provided_in(self.new.code)
+        return {place: new[symbol] for symbol, place in provided_in(self.old.code).items() if symbol in new}
 
     def _roots(self, blocks: Blocks | None) -> Iterator[Root]:
         for one in self.moving:

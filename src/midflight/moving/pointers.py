@@ -48,12 +48,17 @@ class _Search(NamedTuple):
 
 @dataclass(slots=True)
 class Pointers:
-    """The pointers of one move.  ``kept``: what goes on pointing into the old version: its path, and to what."""
+    """The pointers of one move.
+
+    ``provided``: where functions of the host's were, and are now.  ``kept``: what goes on pointing into the old version,
+    its path and to what.
+    """
 
     planned: Planned
     old_data: Data
     new_data: Data
     keep: bool
+    provided: dict[int, int] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
     _roots: Sequence[Root] = ()
@@ -76,6 +81,8 @@ class Pointers:
 
     def _foreign(self, value: int, shape: int, root: int, via: _core.Via) -> None:
         where = self._way(root, via)
+        if value in self.provided:
+            return
         if not self.old_data.here:
             self.refusals.append(
                 f"{where} points to memory of the old process ({value:#x}), which ends with it; only typed blocks"
@@ -91,7 +98,8 @@ class Pointers:
         """Return what pointers become; what dangles is refused or kept."""
         exact = [] if self._trace is None else [self._exact(*one) for one in self._trace.image]
         data = self.old_data
-        return _core.Mapping(data.low, data.high, [one for one in exact if one is not None], moved)
+        known = [one for one in exact if one is not None]
+        return _core.Mapping(data.low, data.high, [*known, *self.provided.items()], moved)
 
     def _exact(self, value: int, root: int, via: _core.Via) -> tuple[int, int] | None:
         data = self.old_data

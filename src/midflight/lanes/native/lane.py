@@ -53,10 +53,10 @@ class NativeLane:
 
     def prepare(self, wanted: Wanted) -> NativeCode:
         """Map the library, run its constructors, and bind its functions."""
-        before = wanted.before.binder if isinstance(wanted.before, NativeCode) else None
-        types = before.types if before is not None else CTypes(wanted.interface)
-        thunks = ServiceThunks(wanted, types)
+        before = wanted.before if isinstance(wanted.before, NativeCode) else None
+        types = before.ctypes if before is not None else CTypes(wanted.interface)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
+        thunks = ServiceThunks(wanted, types, before.services if before is not None else None)
         place = Place(wanted, found)
         tenant = Tenant(wanted.heaps, wanted.number)
         try:
@@ -69,10 +69,11 @@ class NativeLane:
             raise
         try:
             thunks.loaded()
-            binder = Binder(wanted.module, wanted.interface, types, wanted.hold_gil, before)
+            binder = Binder(
+                wanted.module, wanted.interface, types, wanted.hold_gil, before.binder if before is not None else None
+            )
             table, explicit = _bind(wanted, image, binder)
-            code = NativeCode(image, table, binder, explicit, place, tenant)
-            code.services = thunks
+            code = NativeCode(image, table, binder, explicit, place, tenant, thunks)
             code.hooks = _hooks(wanted, image, table)
         except BaseException:
             tenant.closing()
@@ -90,7 +91,14 @@ class NativeCode:
     """One version's image."""
 
     def __init__(
-        self, image: Image, table: Table, binder: Binder, explicit: _Explicit, place: Place, tenant: Tenant
+        self,
+        image: Image,
+        table: Table,
+        binder: Binder,
+        explicit: _Explicit,
+        place: Place,
+        tenant: Tenant,
+        services: ServiceThunks,
     ) -> None:
         self.table = table
         self.ctypes = binder.types
@@ -100,13 +108,12 @@ class NativeCode:
         self.binder = binder
         self._explicit = explicit
         self._place = place
+        self.services = services  # kept for as long as the library may call them
         self._tenant = tenant
         self.heap = tenant.heap
 
     failing: Callable[[], object] | None = None
     hooks: Mapping[str, Callable[[], int]] = {}
-    services: ServiceThunks | None = None
-    """Kept for as long as the library may call them."""
 
     def variable(self, address: int, size: int) -> OwnMemory:
         """Return where a variable is.  Raises `BadLibraryError` for one that isn't all inside the image."""
@@ -144,6 +151,7 @@ class NativeCode:
         """Note that the data of another version have been brought over."""
         if isinstance(old, NativeCode):
             self.binder.inherit_callbacks(old.binder)
+            self.services.inherit(old.services)
 
     def threads(self) -> str:
         """Say which threads the library has started that are alive."""

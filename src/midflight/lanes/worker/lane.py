@@ -251,6 +251,11 @@ class WorkerCode:
     # ---- the end
 
     @property
+    def provided(self) -> dict[str, int]:
+        """See `midflight._lane.provided_in`."""
+        return self._services.places(self._process.link)
+
+    @property
     def link(self) -> Link:
         """See `midflight._lane.link_of`."""
         return self._process.link

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midflight._errors import ArgumentTypeError
-from midflight.lanes.native.services import ServiceThunks, Unheard
+from midflight.lanes.native.services import ServiceThunks, Unheard, Way
 from midflight.lanes.worker.bindings import WorkerCallbackMaker
 
 if TYPE_CHECKING:
+    from midflight._core import Link
     from midflight._lane import Service, Wanted
     from midflight.artifact.ctypes_types import CTypes
     from midflight.artifact.interface import Interface, Signature
@@ -29,6 +30,7 @@ class WorkerServices(ServiceThunks):
         """Raises `ServiceError` for a type that Python can't take or give."""
         self._callbacks = callbacks
         self.words: list[str] = []
+        self._numbers: dict[str, int] = {}
         super().__init__(wanted, types)
 
     def _maker(self, interface: Interface, types: CTypes, signature: Signature, unheard: Unheard) -> CallbackMaker:
@@ -37,7 +39,15 @@ class WorkerServices(ServiceThunks):
             raise ArgumentTypeError(what, todo="pass a pointer to a struct with them")
         return WorkerCallbackMaker(interface, types, signature, self._callbacks, unheard)
 
-    def _bind(self, service: Service, maker: CallbackMaker) -> None:
+    def _way(self, service: Service, maker: CallbackMaker) -> Way:
         assert isinstance(maker, WorkerCallbackMaker)  # noqa: S101 - made above
+        number = maker.reserve(service.provider)
         params = "".join(f",{kind}.{size}" for kind, size in maker.description)
-        self.words.append(f"bind={maker.reserve(service.provider)}{params}:{service.symbol}")
+        self.words.append(f"bind={number}{params}:{service.symbol}")
+        self._numbers[service.symbol] = number
+        return Way(service, maker)
+
+    def places(self, link: Link) -> dict[str, int]:
+        """Return where they are in a worker, by symbol."""
+        start, size = link.thunks
+        return {symbol: start + number * size for symbol, number in self._numbers.items()}
