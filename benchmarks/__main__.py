@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-_NAMES = ("swaps", "memory", "calls", "pause", "save_to_live", "workers", "go", "state", "carry")
+_NAMES = ("swaps", "memory", "calls", "pause", "save_to_live", "workers", "go", "state", "carry", "services")
 
 
 def main(chosen: list[str]) -> None:
@@ -29,7 +29,20 @@ def main(chosen: list[str]) -> None:
 
 def _run(names: tuple[str, ...]) -> None:
     # Imported here, because midflight is to be loaded with this run's own cache.
-    from benchmarks import calls, carry, go, memory, pause, peers, results, save_to_live, state, swaps, workers  # noqa: PLC0415
+    from benchmarks import (  # noqa: PLC0415
+        calls,
+        carry,
+        go,
+        memory,
+        pause,
+        peers,
+        results,
+        save_to_live,
+        services,
+        state,
+        swaps,
+        workers,
+    )
 
     modules = {
         "swaps": swaps,
@@ -41,6 +54,7 @@ def _run(names: tuple[str, ...]) -> None:
         "go": go,
         "state": state,
         "carry": carry,
+        "services": services,
     }
     console = Console(stderr=True)
     with console.status("building the peers"):

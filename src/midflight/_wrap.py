@@ -120,9 +120,14 @@ class Family:
 
         self.control.cell.run(made)
 
-    def call(self, instance: Wrapped, key: str, values: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Call a method."""
-        return self.control.function(key)(instance._held.holder, *unwrapped(values), **named)  # noqa: SLF001
+    def method(self, key: str) -> Callable[..., Any]:
+        """Return what calls a method: with the instance, and the arguments."""
+        function = self.control.function(key)
+
+        def call(instance: Wrapped, values: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            return function(instance._held.holder, *unwrapped(values), **named)  # noqa: SLF001 - of this file
+
+        return call
 
     def free(self, instance: Wrapped, *, quietly: bool = False) -> None:
         """Let the library free an instance's object, once."""
@@ -177,11 +182,15 @@ class KeptFamily(Family):
     def _function(self, cell: _core.Cell, key: str) -> _core.Function:
         return _core.Function(cell, self.control.slots[key], key)
 
-    def call(self, instance: Wrapped, key: str, values: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Call a method of the version that made the object."""
-        for cell, pointer in instance._held:  # noqa: SLF001
-            return self._function(cell, key)(pointer, *unwrapped(values), **named)
-        raise UnloadedError(f"the object is gone: {_FREED}", subject=self.name)
+    def method(self, key: str) -> Callable[..., Any]:
+        """Return what calls a method of the version that made the instance's object."""
+
+        def call(instance: Wrapped, values: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            for cell, pointer in instance._held:  # noqa: SLF001 - of this file
+                return self._function(cell, key)(pointer, *unwrapped(values), **named)
+            raise UnloadedError(f"the object is gone: {_FREED}", subject=self.name)
+
+        return call
 
     def free(self, instance: Wrapped, *, quietly: bool = False) -> None:
         """Let that version free it, once."""
@@ -198,9 +207,12 @@ class KeptFamily(Family):
             _log.error("%s: %s", self.name, error)
 
 
-def unwrapped(values: Iterable[Any]) -> list[Any]:
+def unwrapped(values: tuple[Any, ...]) -> Iterable[Any]:
     """Put what an instance holds in its place."""
-    return [_pointer(value) if isinstance(value, Wrapped) else value for value in values]
+    for value in values:
+        if isinstance(value, Wrapped):
+            return [_pointer(one) if isinstance(one, Wrapped) else one for one in values]
+    return values
 
 
 def _pointer(instance: Wrapped) -> Any:
@@ -335,12 +347,13 @@ def _new_class(
 
 def _method(made: type[Wrapped], name: str, family: Family, function: Function) -> Callable[..., Any]:
     key = function_keys(function)[0]
+    call = family.method(key)
 
     def method(self: Any, /, *values: Any, **named: Any) -> Any:
         if not isinstance(self, made):
             what = f"it is a method of {made.__name__}, and was called for {type(self).__name__}"
             raise ArgumentTypeError(what, subject=f"{made.__name__}.{name}")
-        return family.call(self, key, values, named)
+        return call(self, values, named)
 
     native = family.control.function(key)
     signature: inspect.Signature | None = native.__signature__  # type: ignore[attr-defined]

@@ -50,7 +50,7 @@ class _Search(NamedTuple):
 class Pointers:
     """The pointers of one move.
 
-    ``provided``: where functions of the host's were, and are now.  ``kept``: what goes on pointing into the old version,
+    ``provided``: where the host's functions were, and are now.  ``kept``: what goes on pointing into the old version,
     its path and to what.
     """
 

@@ -111,10 +111,16 @@ class CallbackMaker:
         incoming = [self._incoming(param) for param in self._signature.params]
 
         def call(*values: Any) -> Any:
+            return check(function(*values))
+
+        def call_converted(*values: Any) -> Any:
             converted = [convert(value) for convert, value in zip(incoming, values, strict=True)]
             return check(function(*converted))
 
-        guarded = _core.Callback(call, None if result is None else result().value, self._unheard)
+        plain = all(convert is _as_it_is for convert in incoming)
+        guarded = _core.Callback(
+            call if plain else call_converted, None if result is None else result().value, self._unheard
+        )
         pointer = ctypes.CFUNCTYPE(result, *arguments)(guarded)
         return _Made(ctypes.cast(pointer, ctypes.c_void_p).value or 0, pointer, function)
 
@@ -195,6 +201,8 @@ def _ranged(name: str, size: int, *, signed: bool) -> Callable[[Any], int]:
     low, high = (-(1 << (8 * size - 1)), (1 << (8 * size - 1)) - 1) if signed else (0, (1 << (8 * size)) - 1)
 
     def check(value: Any) -> int:
+        if type(value) is int and low <= value <= high:  # as nearly always
+            return value
         if not hasattr(value, "__index__"):
             what = f"a callback returned {type(value).__name__} where {name} is expected"
             raise ArgumentTypeError(what, todo="let it return an integer")
