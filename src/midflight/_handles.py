@@ -63,10 +63,16 @@ class _Table:
                 self._held[place] = number, held
         return Handle(number)
 
-    def find(self, number: int) -> object:
+    def _look(self, number: int) -> tuple[int, object]:
         place = number & ((1 << _PLACE_BITS) - 1)
         with self._mutex:
-            known, held = self._held[place] if place < len(self._held) else (0, None)
+            return self._held[place] if place < len(self._held) else (0, None)
+
+    def knows(self, number: int) -> bool:
+        return number != 0 and self._look(number)[0] == number
+
+    def find(self, number: int) -> object:
+        known, held = self._look(number)
         if not number or known != number:
             what = f"{number:#x} is no handle, or one that has been released"
             raise HandleError(what, todo="let native code give back what midflight.handle returned, before its release")
@@ -90,6 +96,11 @@ _table = _Table()
 def handle(held: object) -> Handle:
     """Return a number that native code can keep for an object, which stays alive until it is released."""
     return _table.add(held)
+
+
+def is_handle(number: int) -> bool:
+    """Whether a number is a handle that is alive."""
+    return _table.knows(number)
 
 
 def object_of(number: Any) -> Any:

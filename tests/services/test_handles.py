@@ -52,6 +52,14 @@ def test_native_code_gives_it_back(build) -> None:
         lib.visit()
 
 
+def test_it_is_carried_through_a_swap(swapping) -> None:
+    lib = swapping(KEEPER, provides={"tell": lambda _handle: None})
+    with midflight.handle("thing") as handle:
+        lib.keep(handle)
+        swapping(f"{KEEPER}int more;")
+        assert midflight.object_of(lib.give()) == "thing"
+
+
 def test_only_a_handle_goes_for_a_pointer(build) -> None:
     lib = build(KEEPER, provides={"tell": lambda _handle: None})
     with pytest.raises(midflight.ArgumentTypeError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from midflight import _core
+from midflight._handles import is_handle
 from midflight.state.symbols import Translation
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Pointers:
 
     def _foreign(self, value: int, shape: int, root: int, via: _core.Via) -> None:
         where = self._way(root, via)
-        if value in self.provided:
+        if value in self.provided or is_handle(value):
             return
         if not self.old_data.here:
             self.refusals.append(
