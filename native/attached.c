@@ -14,14 +14,20 @@ typedef struct block {
 } block;
 
 struct mf_attached {
+    uintptr_t low, high;
     block *blocks; /* sorted by address */
     size_t count, bytes;
 };
 
 mf_attached *
-mf_attached_new(void)
+mf_attached_new(uintptr_t low, uintptr_t high)
 {
-    return calloc(1, sizeof(mf_attached));
+    mf_attached *attached = calloc(1, sizeof *attached);
+    if (attached != NULL) {
+        attached->low = low;
+        attached->high = high;
+    }
+    return attached;
 }
 
 void
@@ -69,9 +75,10 @@ begins(const mf_attached *attached, uint64_t address)
 }
 
 static bool
-may_be_block(uint64_t word)
+may_be_block(const mf_attached *attached, uint64_t word)
 {
-    return word % ALIGNMENT == 0 && word >= LOWEST && word < UINT64_C(1) << 47;
+    return word % ALIGNMENT == 0 && word >= LOWEST && word < UINT64_C(1) << 47 &&
+           !(word >= attached->low && word < attached->high);
 }
 
 /* ---- taking copies ------------------------------------------------------------------------------------------------------ */
@@ -134,7 +141,7 @@ look_through(mf_attached *attached, queue *pending, text one)
     uint64_t candidates[MF_MOST_PIECES];
     size_t count = 0;
     for (size_t i = 0; i < one.count; i++) {
-        if (may_be_block(one.words[i]) && !begins(attached, one.words[i])) {
+        if (may_be_block(attached, one.words[i]) && !begins(attached, one.words[i])) {
             candidates[count++] = one.words[i];
         }
         if (count == MF_MOST_PIECES) {
@@ -148,9 +155,13 @@ look_through(mf_attached *attached, queue *pending, text one)
 void
 mf_attached_follow(mf_attached *attached, const uint64_t *words, size_t count)
 {
-    queue *pending = malloc(sizeof *pending);
+    size_t first = 0;
+    while (first < count && !may_be_block(attached, words[first])) {
+        first++;
+    }
+    queue *pending = first < count ? malloc(sizeof *pending) : NULL;
     if (pending == NULL) {
-        return;
+        return; /* the usual case: there is nothing */
     }
     pending->waiting[0] = (text){words, count};
     pending->count = 1;

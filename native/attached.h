@@ -14,7 +14,8 @@
 
 typedef struct mf_attached mf_attached;
 
-mf_attached *mf_attached_new(void); /* NULL: no memory */
+/* Of a library that is mapped at [low, high): what lies there isn't malloc's.  NULL: no memory. */
+mf_attached *mf_attached_new(uintptr_t low, uintptr_t high);
 
 /* Copies the blocks that begin at any of the words, and all that they lead to.  What finds no room is unknown later. */
 void mf_attached_follow(mf_attached *attached, const uint64_t *words, size_t count);

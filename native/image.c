@@ -256,7 +256,7 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
         abandon(image);
         return NULL;
     }
-    if (image->initial == NULL || !mf_initial_take(image->initial, image->facts.base)) {
+    if (image->initial == NULL || !mf_initial_take(image->initial, image->facts.base, image->facts.low, image->facts.high)) {
         mf_fail(failure, MF_SYSTEM, "no memory for a copy of the library's variables");
         abandon(image);
         return NULL;

@@ -89,9 +89,9 @@ follow(mf_initial *initial, const span *one)
 }
 
 bool
-mf_initial_take(mf_initial *initial, uintptr_t base)
+mf_initial_take(mf_initial *initial, uintptr_t base, uintptr_t low, uintptr_t high)
 {
-    initial->attached = mf_attached_new();
+    initial->attached = mf_attached_new(low, high);
     for (size_t i = 0; i < initial->count; i++) {
         if (initial->attached == NULL || !take_span(&initial->spans[i], base)) {
             return false;

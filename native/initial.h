@@ -18,8 +18,8 @@ typedef struct mf_initial mf_initial;
 /* Notes where a checked library's writable segments are.  NULL: no memory. */
 mf_initial *mf_initial_new(const mf_elf *elf);
 
-/* Copies them, of the library that is mapped at `base`, and what they lead to.  False: no memory. */
-bool mf_initial_take(mf_initial *initial, uintptr_t base);
+/* Copies them, of the library that is mapped at `base`, in [low, high), and what they lead to.  False: no memory. */
+bool mf_initial_take(mf_initial *initial, uintptr_t base, uintptr_t low, uintptr_t high);
 
 /* Whether memory of malloc's that one of the variables leads to is as it was. */
 mf_attachment mf_initial_attached(const mf_initial *initial, uint64_t address);
