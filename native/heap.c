@@ -283,6 +283,13 @@ bytes_of(const mf_block_type *type, uint64_t count)
     return type->tail_size != 0 && bytes < type->size ? type->size : bytes;
 }
 
+/* What a block takes up: a byte more than it has, so that a pointer past its end never points to another block. */
+static uint64_t
+room_for(uint64_t bytes)
+{
+    return bytes + 1;
+}
+
 /* 16, 32 … 128, then four to each doubling. */
 static uint32_t
 class_size(uint32_t class)
@@ -661,15 +668,16 @@ static mf_heap_result
 make(mf_heap *heap, const mf_block_type *type, uint64_t count, uint32_t owner, place *at)
 {
     uint64_t bytes = is_sound(type) ? bytes_of(type, count) : UINT64_MAX;
-    uint32_t class = class_for(bytes, type->align);
     if (bytes > LARGEST_BLOCK) {
         return is_sound(type) ? MF_HEAP_NO_ROOM : MF_HEAP_BAD_TYPE;
     }
+    uint64_t room = room_for(bytes);
+    uint32_t class = class_for(room, type->align);
     if (heap->space.base == NULL && !mf_space_reserve(&heap->space)) {
         return MF_HEAP_NO_ROOM;
     }
     uint32_t number = type_number(heap, type);
-    if (number == MF_TYPES || !(class < CLASSES ? take_object(heap, class, at) : take_large(heap, bytes, at))) {
+    if (number == MF_TYPES || !(class < CLASSES ? take_object(heap, class, at) : take_large(heap, room, at))) {
         return MF_HEAP_NO_ROOM;
     }
     if (class < CLASSES) {
@@ -746,8 +754,9 @@ mf_heap_discard(mf_heap *heap, void *block, uint32_t owner)
 static bool
 may_stay(const place *at, uint64_t bytes, uint64_t align)
 {
-    bool smallest = at->capacity <= 64 || (at->capacity == MF_CHUNK && class_for(bytes, align) == CLASSES);
-    return bytes <= at->capacity && (smallest || bytes > at->capacity / 2);
+    uint64_t room = room_for(bytes);
+    bool smallest = at->capacity <= 64 || (at->capacity == MF_CHUNK && class_for(room, align) == CLASSES);
+    return room <= at->capacity && (smallest || room > at->capacity / 2);
 }
 
 static mf_heap_result
@@ -777,7 +786,7 @@ resize(mf_heap *heap, place *at, const mf_block *old, const mf_block_type *type,
     }
     if (!may_stay(at, bytes, type->align)) {
         mf_heap_result result = move(heap, at, old, type, count);
-        if (result == MF_HEAP_OK || bytes > at->capacity) {
+        if (result == MF_HEAP_OK || room_for(bytes) > at->capacity) {
             return result;
         }
     }

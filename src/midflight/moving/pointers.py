@@ -133,6 +133,8 @@ class Pointers:
             return None
         patches = self._trace.patches(mapping)
         for value, root, via, why in patches.dangling:
+            if self.old_data.low <= value < self.old_data.high and why == "dangling":
+                continue  # refused already, and told what it is
             where = self._way(root, via)
             if why == "dangling":
                 self.refusals.append(f"{where} points to {value:#x}, which has no place in the new layout")
