@@ -3,16 +3,18 @@
 
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <unwind.h>
 
 #include "unwinder.h"
 
-enum { CHUNK = 16 };
+enum { CHUNK = 63, PORTION = 8 }; /* visits in a chunk, which is a page; and what a thread takes of them at once */
 
 /* A thread's visits.  The layout is known to the assembly. */
 typedef struct visits {
@@ -49,30 +51,48 @@ static mf_seat nowhere = {.target = (uintptr_t)mf_entry_nowhere};
 
 /* ---- visits ---------------------------------------------------------------------------------------------------------- */
 
+/* A signal handler that called through an entry meanwhile would wait for its own thread for ever. */
+static void
+lock_against_handlers(sigset_t *kept)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, kept);
+    pthread_mutex_lock(&lock);
+}
+
+static void
+unlock(const sigset_t *kept)
+{
+    pthread_mutex_unlock(&lock);
+    pthread_sigmask(SIG_SETMASK, kept, NULL);
+}
+
 static void
 give_up_visits(void *unused)
 {
+    sigset_t kept;
     (void)unused;
-    pthread_mutex_lock(&lock);
+    lock_against_handlers(&kept);
     while (mf_visits.free != NULL) {
         mf_visit *visit = mf_visits.free;
         mf_visits.free = visit->next;
         visit->next = orphans;
         orphans = visit;
     }
-    pthread_mutex_unlock(&lock);
+    unlock(&kept);
 }
 
 static void
 add_chunk(void)
 {
-    chunk *made = aligned_alloc(_Alignof(chunk), sizeof *made);
-    if (made == NULL) {
+    /* Not malloc, which a signal handler must not call. */
+    chunk *made = mmap(NULL, sizeof *made, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made == MAP_FAILED) {
         static const char text[] = "midflight: no memory for a call through a stable pointer\n";
         (void)!write(STDERR_FILENO, text, sizeof text - 1);
         abort();
     }
-    memset(made, 0, sizeof *made);
     for (size_t i = 0; i < CHUNK; i++) {
         made->visits[i].next = orphans;
         orphans = &made->visits[i];
@@ -87,18 +107,19 @@ HIDDEN void mf_entry_more_visits(void);
 void
 mf_entry_more_visits(void)
 {
-    pthread_mutex_lock(&lock);
+    sigset_t kept;
+    lock_against_handlers(&kept);
     if (orphans == NULL) {
         add_chunk();
     }
-    for (size_t i = 0; i < CHUNK && orphans != NULL; i++) {
+    for (size_t i = 0; i < PORTION && orphans != NULL; i++) {
         mf_visit *visit = orphans;
         orphans = visit->next;
         visit->next = mf_visits.free;
         mf_visits.free = visit;
     }
-    pthread_mutex_unlock(&lock);
     pthread_setspecific(at_thread_end, &mf_visits); /* fails for want of memory only: some visits are lost then */
+    unlock(&kept);
 }
 
 size_t
@@ -529,6 +550,7 @@ __asm__(
 _Static_assert(MF_ENTRIES == 4096 && MF_FORWARDS == 4096, "as many as are made above");
 _Static_assert(sizeof(mf_entry) == 64 && offsetof(mf_entry, seat) == 0 && offsetof(mf_seat, target) == 0,
                "the assembly above knows this layout");
+_Static_assert(sizeof(chunk) == 4096, "as many as fit");
 _Static_assert(offsetof(mf_visit, seat) == 0 && offsetof(mf_visit, kept) == 8 && offsetof(mf_visit, outer) == 24 &&
                    offsetof(mf_visit, next) == 32 && offsetof(visits, innermost) == 8,
                "the assembly above knows this layout");

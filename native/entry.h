@@ -8,8 +8,8 @@
  * - A call runs wholly in the function of one seat.
  * - Once mf_entry_settle has returned, every call under way through a seat that was taken away before is counted by
  *   mf_entry_inside, until it has returned or was left by an exception, and no further one can come.
- * - A call may come from any thread, from a signal handler too, takes no lock and makes no system call (but a thread's first
- *   call and its deepest so far).  It costs no atomic read-modify-write: who takes a seat away has the kernel see to the
+ * - A call may come from any thread, from a signal handler too, takes no lock and makes no system call (but for a thread's
+ *   first call and its deepest so far).  It costs no atomic read-modify-write: who takes a seat away has the kernel see to the
  *   order (membarrier); where that can't be had, each call has a fence of its own.
  * - C++ exceptions and the unwinding of pthread_exit pass, and are counted out.  longjmp past such a call leaves it counted
  *   for ever, and nothing worse.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 AnyFunction = TypeVar("AnyFunction", bound="Callable[..., Any]")
 
 _SERVING = ("here", "worker")
-_MANGLED = re.compile(r"_ZN?(\d+)(\w+)")
+_LENGTH = re.compile(r"\d+")
 _MOST_SHOWN = 12
 
 
@@ -264,9 +264,22 @@ def _names(symbol: str, need: Function | None) -> tuple[str, ...]:
     """Return what people may call an undefined symbol, the plainest name first."""
     if need is not None:
         return tuple(filter(None, (need.name, need.qualified.split("(", 1)[0], need.qualified, symbol)))
-    mangled = _MANGLED.match(symbol)
-    plain = mangled[2][: int(mangled[1])] if mangled is not None and not symbol.startswith("_ZN") else symbol
-    return (plain, symbol)
+    path = _demangled(symbol)
+    return (path[-1], "::".join(path), symbol) if path else (symbol,)
+
+
+def _demangled(symbol: str) -> list[str]:
+    """Return the names that a C++ function's symbol is made of: ``_ZN4host5levelEd`` gives host and level."""
+    nested = symbol.startswith("_ZN")
+    found: list[str] = []
+    at = len("_ZN") if nested else len("_Z")
+    while symbol.startswith("_Z") and (nested or not found):
+        length = _LENGTH.match(symbol, at)
+        if length is None:
+            break
+        at = length.end() + int(length[0])
+        found.append(symbol[length.end() : at])
+    return found if not nested or symbol[at : at + 1] == "E" else []
 
 
 def _undefined(interface: Interface, undefined: Iterable[str]) -> Iterator[tuple[str, Function | None]]:

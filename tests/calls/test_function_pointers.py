@@ -231,6 +231,23 @@ def test_cxx_exceptions_pass(build) -> None:
     assert midflight.versions(calc)[0].held_by == ()
 
 
+CARRIED = """
+static long calls;
+int add(int x) { __atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED); return x; }
+long count(void) { return calls; }
+"""
+
+
+@pytest.mark.here_only("its calls are counted by Python")
+def test_no_update_is_lost_while_data_move(swapping, driver) -> None:
+    """A counter that threads raise through the pointer equals the number of their calls, after each swap moved it."""
+    calc = swapping(CARRIED)
+    driver.start(midflight.pointer(calc.add))
+    for number in range(20):
+        swapping(f"{CARRIED} int more{number % 2};")
+    assert driver.stop() == calc.count() > 0
+
+
 # ---- as arguments
 
 

@@ -250,8 +250,8 @@ def test_cxx_names(build) -> None:
     assert said == ["x"]
 
 
-def without_debug_information(tmp_path, text: str):
-    source, library = tmp_path / "ready.c", tmp_path / "libready.so"
+def without_debug_information(tmp_path, text: str, *, suffix: str = ".c"):
+    source, library = tmp_path / f"ready{suffix}", tmp_path / "libready.so"
     source.write_text(text)
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
     return library
@@ -276,6 +276,25 @@ def test_a_ready_library_without_declarations_is_told_by_annotations(load, tmp_p
         @midflight.provide(ready, "half")
         def other(x: ctypes.c_long, text: str) -> float:
             return x / len(text)
+
+
+def test_cxx_names_without_debug_information(load, tmp_path) -> None:
+    text = """
+    namespace host { namespace inner { int level(double); } }
+    int plain(int);
+    extern "C" int run(int x) { return host::inner::level(x / 2.0) + plain(x); }
+    """
+    library = without_debug_information(tmp_path, text, suffix=".cc")
+
+    def level(x: float) -> ctypes.c_int:
+        return int(x * 4)
+
+    def plain(x: ctypes.c_int) -> ctypes.c_int:
+        return -x
+
+    for name in ("level", "host::inner::level"):
+        lib = load(library, provides={name: level, "plain": plain}, interface="int run(int x);")
+        assert lib.run(3) == 3
 
 
 def test_slips_are_told_at_load(build, services) -> None:
