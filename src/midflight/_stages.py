@@ -184,14 +184,16 @@ def switch(steps: Sequence[Step], undo: ExitStack) -> None:
     start = time.perf_counter()
     pairs = [(step.control.cell, new.table) for step, new in changing]
     undo.pop_all()
-    _core.switch(pairs)
+    # Callers of the new versions wait for no gate: what Python holds of the data has to follow them before.
     for step, new in changing:
-        if new.code is not None:
-            tell_switched(new.code)
         if step.move is not None:
             step.move.commit()
             if new.code is not None and step.old.code is not None:
                 tell_has_data(new.code, step.old.code)
+    _core.switch(pairs)
+    for step, new in changing:
+        if new.code is not None:
+            tell_switched(new.code)
         control = step.control
         control.current = new
         control.generations.append(new)

@@ -13,7 +13,15 @@ import threading
 import pytest
 
 import midflight
-from midflight import ArgumentTypeError, InterfaceError, MissingFunction, StateError, UnloadedError, WorkerCrashedError
+from midflight import (
+    ArgumentTypeError,
+    InterfaceError,
+    MissingFunction,
+    StateError,
+    UnloadedError,
+    WorkerCrashedError,
+    _core,
+)
 
 COUNTER = """
 #include <midflight.h>
@@ -136,6 +144,22 @@ def test_instances_follow_their_objects(counters, swapping) -> None:
     assert counters.living() == 0
 
 
+def test_a_call_right_after_the_switch_finds_its_object(counters, swapping, monkeypatch) -> None:
+    one = midflight.wrap(counters, "counter")(5)
+    block = midflight.new(counters, "counter", 1)
+    counters.counter_add(block, 3)
+    switch, found = _core.switch, []
+
+    def switch_and_call(pairs) -> None:
+        switch(pairs)
+        found.extend((one.add(1), counters.counter_add(block, 1)))
+
+    monkeypatch.setattr(_core, "switch", switch_and_call)
+    swapping(COUNTER % ("double more[4];", 1), compat="any")
+    assert found == [6, 4]
+    assert (one.add(1), counters.counter_add(block, 1)) == (7, 5)
+
+
 def test_no_call_is_lost_while_objects_move(counters, swapping) -> None:
     """Four threads add to one object, which moves with each swap."""
     one = midflight.wrap(counters, "counter")(0)
@@ -166,8 +190,9 @@ def test_new_objects_while_objects_move(counters, swapping) -> None:
     def work() -> None:
         while not stop.is_set():
             with counter(20) as one:
-                if one.add(1) != 21:
-                    wrong.append(1)
+                value = one.add(1)
+                if value != 21:
+                    wrong.append(value)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
