@@ -166,8 +166,7 @@ def move(step: Step, undo: ExitStack) -> None:
     with stage("move", step.stages, step.going_on):
         if hooks:
             _hooks.run(old, _hooks.SAVE, control)
-        step.move = moving.begin_move(control, old, step.new, step.planned, step.request.carrying)
-        undo.callback(step.move.undo)
+        step.move = moving.begin_move(control, old, step.new, step.planned, step.request.carrying, undo)
         if hooks:
             _hooks.run(step.new, _hooks.RESTORE, control)
     threads = threads_of(old.code) if old.code is not None else None

@@ -12,6 +12,8 @@ from midflight.moving.planned import Planned, is_data, plan
 from midflight.moving.undescribed import changed
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from midflight._carry import Carrying
     from midflight._control import Control, Generation
     from midflight._lane import Data
@@ -45,8 +47,10 @@ def plan_move(control: Control, old: Generation, new: Generation, carrying: Carr
     return plan(old, new, control.migrations, carrying.carry, types)
 
 
-def begin_move(control: Control, old: Generation, new: Generation, planned: Planned, carrying: Carrying) -> Move:
-    """Bring the data over.  When it raises, they are as they were.
+def begin_move(
+    control: Control, old: Generation, new: Generation, planned: Planned, carrying: Carrying, undo: ExitStack
+) -> Move:
+    """Bring the data over.  What takes it back is put on ``undo`` before anything is done.
 
     Precondition: nobody is inside the old version, and nobody can get in.
     """
@@ -57,7 +61,7 @@ def begin_move(control: Control, old: Generation, new: Generation, planned: Plan
         )
         rows = (Carried(f"the data of version {old.version.number}", "dropped", how),)
         return Move(old, new, control.heaps, rows=rows, warnings=(str(rows[0]),))
-    return Mover(control, old, new, old_data, new_data, planned, carrying).run()
+    return Mover(control, old, new, old_data, new_data, planned, carrying).run(undo)
 
 
 def _data_of(old: Generation) -> Data | None:

@@ -33,6 +33,7 @@ from midflight.state import losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import ExitStack
 
     from midflight import _core
     from midflight._carry import Carrying
@@ -103,15 +104,12 @@ class Mover:
     rows: list[Carried] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
-    def run(self) -> Move:
-        """Bring everything over.  Raises `StateError`; nothing has changed then."""
+    def run(self, undo: ExitStack) -> Move:
+        """Bring everything over.  Raises `StateError`; what has been done by then is taken back by ``undo``."""
         move = Move(self.old, self.new, self.control.heaps, self._blocks())
-        try:
-            self._choose(move.blocks)
-            self._carry(move)
-        except BaseException:
-            move.undo()
-            raise
+        undo.callback(move.undo)
+        self._choose(move.blocks)
+        self._carry(move)
         return move
 
     def _blocks(self) -> Blocks | None:

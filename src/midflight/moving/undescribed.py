@@ -29,6 +29,10 @@ _LEAST = 8
 def changed(old: Generation, data: Data) -> Carried | None:
     """Say how much of a version's data has changed that nothing describes; None if nothing has."""
     gaps = gaps_of(old)
+    if gaps and not data.here and old.table.inside:
+        # Asking would wait for the call that is under way.
+        how = f"{sum(size for _, size in gaps)} bytes; whether something has changed can't be seen while a call runs"
+        return Carried("what no debug information describes", "left", how)
     found = [size for (_, size), flag in zip(gaps, data.changed(gaps), strict=True) if flag]
     if not found:
         return None
