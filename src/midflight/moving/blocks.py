@@ -229,7 +229,10 @@ class Blocks:
             return Carried(name, "left", "as they are: the new version has no such type")
         if outlook.migration is None:
             return Carried(name, "carried", "as they are")
-        return Carried(name, "migrated", "; ".join(outlook.migration.changes))
+        changes, tail = outlook.migration.changes, outlook.migration.tail
+        if tail is not None and outlook.kind.tail:
+            changes += tuple(f"{outlook.kind.tail}[].{change}" for change in tail.element.changes)
+        return Carried(name, "migrated", "; ".join(changes))
 
     def commit(self, heaps: Heaps, layout: Layout) -> None:
         """The new version is current: what was replaced goes with the old one, and Python's blocks follow."""
