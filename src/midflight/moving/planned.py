@@ -15,7 +15,7 @@ from midflight.moving.undescribed import gaps_of
 from midflight.state import match, renames
 from midflight.state.layout import Layouts
 from midflight.state.shapes import ShapeTable
-from midflight.state.symbols import Symbols
+from midflight.state.symbols import Symbols, Translation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,6 +46,7 @@ class Planned:
     warnings: tuple[str, ...] = ()
     symbols: tuple[Symbols, Symbols] | None = None
     """Of both versions, where there may be addresses in the data."""
+    translation: Translation | None = None
     _pointing: dict[TypeId, bool] = field(default_factory=dict)
 
     def may_hold_pointers(self, type_id: TypeId) -> bool:
@@ -99,6 +100,7 @@ def plan(
     has_guards = old.interface.language == "c++" and any(is_data(one) for one in old.interface.variables)
     if planned.shapes.have_addresses or has_guards:  # see Symbols.guard
         planned.symbols = _symbols(old), _symbols(new)
+        planned.translation = Translation(*planned.symbols, layouts, matches)
     return planned
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from midflight import _core
 from midflight._handles import is_handle
-from midflight.state.symbols import Translation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,10 +120,8 @@ class Pointers:
 
     def _translate(self, value: int) -> int | None:
         """Return where what lies at an address of the old image is in the new one."""
-        if self.planned.symbols is None:
-            return None
-        translation = Translation(*self.planned.symbols, self.planned.layouts, self.planned.matches)
-        found = translation.translate(value - self.old_data.base)
+        translation = self.planned.translation
+        found = translation.translate(value - self.old_data.base) if translation is not None else None
         return None if found is None else self.new_data.base + found
 
     def patches(self, mapping: _core.Mapping) -> _core.Patches | None:
