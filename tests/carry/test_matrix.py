@@ -9,8 +9,9 @@ from __future__ import annotations
 import pytest
 
 import midflight
+from tests.carry.cells import COLUMNS, Cell, Row
 from tests.carry.conftest import addresses_of, blocks_of, memory_of, said, without_addresses
-from tests.carry.matrix import COLUMNS, TABLES, Cell, Row
+from tests.carry.matrix import TABLES
 
 _HEAD = {
     ".c": "#include <stdint.h>\n#include <string.h>\n#include <pthread.h>\n#include <midflight.h>\n",
