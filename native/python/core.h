@@ -145,6 +145,7 @@ int trace_ready(PyObject *module);
 int gate_ready(PyObject *module);
 int entries_ready(PyObject *module);
 int holder_ready(PyObject *module);
+int block_ready(PyObject *module);
 int heap_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
@@ -267,6 +268,9 @@ int holder_address(PyObject *holder, const Param *param, PyObject *function, uin
  * with an exception set. */
 int pointer_address(PyObject *pointer, const Param *param, PyObject *function, uint64_t *address,
                     const PyObject *link);
+
+/* The memory of a Heap; NULL for any other object. */
+struct mf_heap *heap_memory(PyObject *heap);
 
 /* Whether an object is a typed block; and its address and its bytes if it may be passed for `param`, else -1 with an
  * exception set. */
