@@ -27,18 +27,22 @@ from midflight._errors import (
     HandleError,
     HookError,
     IncompatibleError,
+    IntegrityError,
     InterfaceError,
     LoadError,
     MidflightError,
     MissingFunction,
     MissingLibraryError,
     MissingVariableError,
+    ModuleCrashed,
     NativeExceptionError,
+    ProbeError,
     ProtocolError,
     RemoteError,
     RestartRefusedError,
     ServeError,
     ServiceError,
+    SoakError,
     SourceError,
     SourceNotFoundError,
     StateError,
@@ -67,6 +71,7 @@ from midflight._services import provide
 from midflight._shared import shared_array
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
 from midflight._timeouts import call_timeout
+from midflight._trial import Probe
 from midflight._variables import Variables
 from midflight._version import Carried, Report, Version
 from midflight._wrap import wrap
@@ -100,6 +105,7 @@ __all__ = [
     "HandleError",
     "HookError",
     "IncompatibleError",
+    "IntegrityError",
     "InterfaceError",
     "Limits",
     "LoadError",
@@ -108,8 +114,11 @@ __all__ = [
     "MissingFunction",
     "MissingLibraryError",
     "MissingVariableError",
+    "ModuleCrashed",
     "NativeExceptionError",
     "Pointer",
+    "Probe",
+    "ProbeError",
     "ProtocolError",
     "Refused",
     "RemoteError",
@@ -117,6 +126,7 @@ __all__ = [
     "RestartRefusedError",
     "ServeError",
     "ServiceError",
+    "SoakError",
     "SourceError",
     "SourceNotFoundError",
     "StateError",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from midflight._lane import Code, ExplicitFunction
     from midflight._running import Running
     from midflight._services import Services
+    from midflight._trial import Compare, OnCrash, Probe
     from midflight._version import Version
     from midflight._wrap import WrappedObject
     from midflight.artifact.interface import Interface
@@ -91,6 +92,11 @@ class Options:
     lanes: LaneOptions
     carrying: Carrying = field(default_factory=Carrying)
     hook_timeout: float = HOOK_TIMEOUT
+    probe: Probe | bool | None = None
+    on_crash: OnCrash | None = None
+    record: float = 0.0
+    compare: Compare = "exact"
+    hardened: bool = False
 
     def holds_gil(self, function: str) -> bool:
         """Whether a function is called without giving up the GIL."""

@@ -7,7 +7,7 @@ Each error says what happened, to what, what was left unchanged and what to do n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +102,10 @@ class BadLibraryError(MidflightError, ValueError):
 
 class WrongMachineError(BadLibraryError):
     """A shared library, but for another machine or word size than this process."""
+
+
+class IntegrityError(MidflightError):
+    """Bytes that aren't those that were expected, or a file or directory that somebody else may have put there."""
 
 
 class InterfaceError(MidflightError, ValueError):
@@ -223,6 +227,31 @@ class WorkerCrashedError(WorkerError):
     def __str__(self) -> str:
         frames = "".join(f"\n  {frame}" for frame in self.backtrace)
         return super().__str__() + frames + (f"\n{self.text.rstrip()}" if self.text else "")
+
+
+class ModuleCrashed(MidflightError):  # noqa: N818 - the name is part of the public contract
+    """A function of a module crashed in this process, which goes on.  See docs/crashes.md for what may be broken now.
+
+    ``signal``: its number; ``address``: the one of a fault, or None; ``backtrace``: functions, innermost first, as
+    "function (file:line)".
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        signal: int = 0,
+        address: int | None = None,
+        backtrace: tuple[str, ...] = (),
+        **rest: Unpack[Words],
+    ) -> None:
+        super().__init__(what, **rest)
+        self.signal = signal
+        self.address = address
+        self.backtrace = backtrace
+
+    def __str__(self) -> str:
+        return super().__str__() + "".join(f"\n  {frame}" for frame in self.backtrace)
 
 
 class CallTimeoutError(WorkerError, TimeoutError):
@@ -378,6 +407,45 @@ class GateTimeoutError(SwapError, TimeoutError):
     def __init__(self, what: str, *, inside: Sequence[str], **rest: Unpack[Words]) -> None:
         super().__init__(what, **rest)
         self.inside = tuple(inside)
+
+
+class ProbeError(SwapError):
+    """A new version didn't pass its probe, in a process of its own.
+
+    ``kind``: what went wrong; ``signal``: the number of the one that ended the process, or 0; ``address``: the one of a
+    fault, or None; ``backtrace``: functions, innermost first, as "function (file:line)"; ``text``: a check's traceback,
+    or what the process wrote before it ended.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        kind: Literal["crash", "hang", "exit", "check", "memory", "replay", "start", "load"] = "crash",
+        signal: int = 0,
+        address: int | None = None,
+        backtrace: tuple[str, ...] = (),
+        text: str = "",
+        **rest: Unpack[Words],
+    ) -> None:
+        super().__init__(what, **rest)
+        self.kind = kind
+        self.signal = signal
+        self.address = address
+        self.backtrace = backtrace
+        self.text = text
+
+    def __str__(self) -> str:
+        frames = "".join(f"\n  {frame}" for frame in self.backtrace)
+        return super().__str__() + frames + (f"\n{self.text.rstrip()}" if self.text else "")
+
+
+class SoakError(SwapError):
+    """A candidate that got a share of the calls did worse than the current version.  ``findings``: how, a line each."""
+
+    def __init__(self, what: str, *, findings: Sequence[str] = (), **rest: Unpack[Words]) -> None:
+        super().__init__(what, **rest)
+        self.findings = tuple(findings)
 
 
 class HookError(SwapError):

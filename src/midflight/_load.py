@@ -13,6 +13,7 @@ from midflight._control import Control, Options, control_of
 from midflight._errors import SwapInsideError, UnsupportedPlatformError
 from midflight._events import Loaded, emit
 from midflight._services import Services
+from midflight._trial import Trial, check_on_crash, check_probe, check_share
 from midflight.lanes import LaneOptions, Limits
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from midflight._carry import Carry, OnDangling
+    from midflight._trial import Compare, OnCrash, Probe
     from midflight._version import Version
     from midflight.lanes.remote.lane import RemoteSource
 
@@ -49,6 +51,12 @@ def load(
     on_dangling: OnDangling = "refuse",
     hook_timeout: float = HOOK_TIMEOUT,
     provides: Any = None,
+    probe: Probe | bool | None = None,
+    on_crash: OnCrash | None = None,
+    record: float = 0.0,
+    compare: Compare = "exact",
+    hardened: bool = False,
+    expect: Any = None,
 ) -> types.ModuleType:
     """Build a library if need be, load it, and return it as a module whose functions can be swapped.
 
@@ -80,6 +88,15 @@ def load(
             `midflight.before_swap` and `midflight.after_swap` in the program.
         provides: functions that the library calls and doesn't have: a dictionary of them by name, a module that
             midflight loaded, or a list of these.
+        probe: try this version, and those of later swaps, in a process of its own first: True, False, or `Probe`.  By
+            default swaps are probed, this first version isn't.
+        on_crash: what a crash of one of its functions in this process does: "raise" `ModuleCrashed` and go back to the
+            version before, or "end" the program.  By default "raise" under ``midflight run``, else "end".
+        record: the share of calls of which arguments and results are kept (a bounded number), for the probe to try a
+            new version on.
+        compare: when its answers count as the same: "exact", a tolerance, or a function.
+        hardened: map this and all later versions from sealed memory, so that nobody can change them.
+        expect: the SHA-256 that the library must have, in hex, or `Signed`; else it is refused before it is read.
 
     Raises:
         MidflightError: one of its kinds; nothing is left behind then.
@@ -95,6 +112,11 @@ def load(
         flags=tuple(flags),
         carrying=Carrying(check_carry(carry), check_on_dangling(on_dangling)),
         hook_timeout=check_seconds("hook_timeout", hook_timeout),
+        probe=check_probe(probe),
+        on_crash=check_on_crash(on_crash),
+        record=check_share("record", record),
+        compare=compare,
+        hardened=hardened,
         lanes=LaneOptions(lane, workers, limits or Limits(), sandbox, timeout, token, save_every, save_calls),
     )
     lanes.check(options.lanes)
@@ -104,7 +126,7 @@ def load(
     described = offered or _describe(source, flags=flags, build=build, artifact=artifact)
     module_name = name or described.name
     control = Control(module_name, described, options, Services(module_name, provides))
-    generation = _transaction.first_generation(control)
+    generation = _transaction.first_generation(control, Trial(check_probe(probe), expect=expect))
     module = types.ModuleType(control.name, f"{described.display}, loaded by midflight")
     control.attach(module, generation)
     module.__dict__["__getattr__"] = Missing(control)

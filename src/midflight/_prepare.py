@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from midflight._lane import Code, Lane
+    from midflight._trial import Trial
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
 
@@ -45,7 +46,7 @@ def stage(name: str, stages: dict[str, float], unchanged: str) -> Iterator[None]
         stages[name] = stages.get(name, 0.0) + time.perf_counter() - start
 
 
-def first_generation(control: Control) -> Generation:
+def first_generation(control: Control, _trial: Trial) -> Generation:
     """Resolve, inspect and load a module's first version."""
     stages: dict[str, float] = {}
     with stage("resolve", stages, ""):

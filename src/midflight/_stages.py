@@ -16,6 +16,7 @@ from midflight._carry import Carrying
 from midflight._errors import IncompatibleError, StateError, SwapError
 from midflight._lane import pause_of, tell_has_data, tell_switched, threads_of
 from midflight._prepare import stage
+from midflight._trial import Trial
 from midflight._version import Report
 from midflight.artifact import compare
 
@@ -44,6 +45,7 @@ class Request:
     back: bool = False
     carrying: Carrying = field(default_factory=Carrying)
     to: tuple[Artifact, Source] | None = None
+    trial: Trial = field(default_factory=Trial)
 
     def moves(self, old: Generation) -> bool:
         """Whether callers have to be held back while ``old`` is replaced."""
@@ -124,6 +126,10 @@ def inspect(step: Step, _undo: ExitStack) -> None:
             raise IncompatibleError(what, changes=breaking, subject=control.name, todo=todo)
 
 
+def probe(step: Step, undo: ExitStack) -> None:
+    """Try the artifact in a process of its own."""
+
+
 def load(step: Step, undo: ExitStack) -> None:
     """Load the artifact as a new version."""
     control, artifact, inspected = step.control, step.artifact, step.inspected
@@ -155,6 +161,10 @@ def tell_before(step: Step, busy: frozenset[Control]) -> None:
         with stage("before", step.stages, step.going_on):
             told = _hooks.Swapping(step.control.module, step.old.version, step.new.version)
             _hooks.run_all(step.control.before, told, step.control, busy)
+
+
+def canary(steps: Sequence[Step]) -> None:
+    """Let the new versions have their share of calls for a while, and judge them."""
 
 
 def move(step: Step, undo: ExitStack) -> None:

@@ -1,6 +1,6 @@
 """The swap transaction: written once, for one module or several, for every lane.
 
-resolve → inspect → load → hooks → gate → move → **switch** → hooks → drain → retire.  Guarantees:
+resolve → inspect → probe → load → hooks → canary → gate → move → **switch** → hooks → drain → retire.  Guarantees:
 - All that can fail comes before the switch, which is one call of the core that stores the new table of every module
   concerned.  When a stage fails, for whatever module, all that was done is undone, in reverse order, and nothing has
   changed.  Only hooks in Python run after it: if one fails, all modules go back, by a swap of their own.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from midflight._control import Control, Generation
+    from midflight._trial import Trial
     from midflight._version import Report
 
 
@@ -54,9 +55,9 @@ def run(requests: Sequence[Request]) -> list[Report]:
     return reports
 
 
-def first_generation(control: Control) -> Generation:
+def first_generation(control: Control, trial: Trial) -> Generation:
     """Resolve, inspect and load a module's first version."""
-    generation = _prepare.first_generation(control)
+    generation = _prepare.first_generation(control, trial)
     _watch_crashes(control, generation)
     return generation
 
@@ -137,12 +138,13 @@ def _make_current(steps: Sequence[Step], busy: frozenset[Control] | None) -> Non
     ``busy``: the modules concerned, for the program's hooks; None: they don't run.
     """
     with ExitStack() as undo:
-        for one in (_stages.resolve, _stages.inspect, _load, _stages.plan):
+        for one in (_stages.resolve, _stages.inspect, _stages.probe, _load, _stages.plan):
             for step in steps:
                 if not step.current_already:
                     one(step, undo)
         for step in steps if busy is not None else ():
             _stages.tell_before(step, busy or frozenset())
+        _stages.canary(steps)
         gate = _close_gate(steps, undo)
         for step in steps:
             if step.planned is not None:
