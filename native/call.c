@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unwind.h>
 
+#include "guard.h"
 #include "unwinder.h"
 
 _Thread_local mf_through *mf_through_innermost
@@ -345,7 +346,7 @@ _Static_assert(offsetof(mf_through, function) == 0 && offsetof(mf_through, excep
                    offsetof(mf_through, kept) == 16,
                "the assembly above knows this layout");
 
-extern const char mf_call_landing[], mf_through_landing[];
+extern const char mf_call_landing[], mf_through_landing[], mf_guard_through_exception[];
 
 /* "GNUCC++" and a last byte: 0 for an exception, 1 for one that std::rethrow_exception threw again. */
 static const uint64_t GNU_CXX = 0x474e5543432b2b00;
@@ -393,6 +394,17 @@ mf_personality_through(int version, _Unwind_Action actions, _Unwind_Exception_Cl
                        struct _Unwind_Exception *exception, struct _Unwind_Context *context)
 {
     return stop_at(mf_through_landing, version, actions, exception_class, exception, context);
+}
+
+/* The same for mf_guard_call_through; what isn't stopped takes the point away as it passes. */
+__attribute__((visibility("hidden"))) _Unwind_Reason_Code
+mf_personality_guard_through(int version, _Unwind_Action actions, _Unwind_Exception_Class exception_class,
+                             struct _Unwind_Exception *exception, struct _Unwind_Context *context)
+{
+    _Unwind_Reason_Code answer =
+        stop_at(mf_guard_through_exception, version, actions, exception_class, exception, context);
+    return answer == _URC_CONTINUE_UNWIND ? mf_personality_guard(version, actions, exception_class, exception, context)
+                                          : answer;
 }
 
 /* The C++ runtime's own functions, if it is loaded as a shared library (its copy in a library that was linked with

@@ -19,13 +19,13 @@
 #include <stdint.h>
 
 #include "call.h"
+#include "crash_note.h"
 
 #define MF_CHANNEL_MAGIC UINT64_C(0x314e414843464d00)
 
 enum {
     MF_CHANNEL_VERSION = 1,
     MF_CHANNEL_PAGE = 4096,
-    MF_FRAMES = 64,          /* of a crash's backtrace */
     MF_CALLBACKS = 1024,     /* function pointers of the host's that a worker can have */
     MF_CALLBACK_PARAMS = 32, /* of each, at most */
 };
@@ -34,16 +34,6 @@ enum {
 enum { MF_FD_CONTROL = 3, MF_FD_CHANNEL, MF_FD_LIBRARY, MF_FD_CRASH, MF_FD_HOST, MF_FD_PROGRAM };
 
 enum { MF_STARTING, MF_READY, MF_FAILED };
-
-/* What a crash handler leaves behind. */
-typedef struct mf_crash {
-    _Atomic uint32_t signal; /* 0: there was none */
-    int32_t code;
-    uint64_t address;
-    uint32_t count; /* of frames */
-    uint32_t reserved;
-    uint64_t frames[MF_FRAMES]; /* addresses in the worker, innermost first */
-} mf_crash;
 
 typedef struct mf_channel {
     uint64_t magic;

@@ -141,6 +141,21 @@ mf_entry_innermost(void)
     return mf_visits.innermost;
 }
 
+void
+mf_entry_leave_to(const mf_visit *innermost)
+{
+    sigset_t kept;
+    lock_against_handlers(&kept);
+    while (mf_visits.innermost != NULL && mf_visits.innermost != innermost) {
+        mf_visit *left = mf_visits.innermost;
+        atomic_store(&left->seat, NULL);
+        mf_visits.innermost = left->outer;
+        left->next = mf_visits.free;
+        mf_visits.free = left;
+    }
+    unlock(&kept);
+}
+
 /* ---- entering -------------------------------------------------------------------------------------------------------- */
 
 /* Called where the quick way found no seat, or another one at its second look. */

@@ -87,6 +87,9 @@ size_t mf_entry_inside(const void *holder);
 /* This thread's calls under way, innermost first, by `outer`. */
 const mf_visit *mf_entry_innermost(void);
 
+/* Counts out those that a jump has left: all that were begun after `innermost` was. */
+void mf_entry_leave_to(const mf_visit *innermost);
+
 /* ---- forwards -------------------------------------------------------------------------------------------------------- */
 
 enum { MF_FORWARDS = 4096 };

@@ -1,203 +1,180 @@
-/* See guard.h. */
+/* See guard.h: the handler's part, and a thread's. */
 #include "guard.h"
 
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <stdlib.h>
+#include <ucontext.h>
 
-enum { HANDLER_STACK = 64 * 1024 };
+#include "crash_signals.h"
+#include "entry.h"
+#include "leaving.h"
 
-static const int CRASHES[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-enum { CRASH_COUNT = sizeof CRASHES / sizeof *CRASHES };
+_Thread_local mf_guard_thread *mf_guard_mine __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* A guarded function under way. */
-typedef struct run {
-    sigjmp_buf back;
-    mf_fault *fault;
-    struct run *outer;
-} run;
+static pthread_key_t at_thread_end;
 
-static _Thread_local run *innermost_run; /* NULL: a crash of this thread is nobody's business here */
-static _Thread_local unsigned depth;     /* of this thread's runs, also suspended ones */
+/* ---- coming back ---------------------------------------------------------------------------------------------------- */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the two below, but for reading `before` in a handler */
-static unsigned runs;
-static struct sigaction before[CRASH_COUNT];
+#if defined(__x86_64__)
+enum { TRAP = 0x100, BACKWARDS = 0x400, ALIGNED = 0x40000, FLOAT_FLAGS = 0x3f };
 
-/* ---- the handler ---------------------------------------------------------------------------------------------------- */
-
-/* What was there before does with it what it would have done. */
 static void
-pass_on(const struct sigaction *action, int number, siginfo_t *info, void *context)
+read_modes(uint32_t *modes)
 {
-    if (action->sa_handler == SIG_IGN && info->si_code <= 0) {
-        return;
-    }
-    if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN) {
-        struct sigaction fallback = {.sa_handler = SIG_DFL};
-        sigaction(number, &fallback, NULL);
-        if (info->si_code <= 0) {
-            raise(number); /* a fault comes again by itself on return */
-        }
-        return;
-    }
-    sigset_t kept;
-    pthread_sigmask(SIG_BLOCK, &action->sa_mask, &kept);
-    if ((action->sa_flags & SA_SIGINFO) != 0) {
-        action->sa_sigaction(number, info, context);
-    } else {
-        action->sa_handler(number);
-    }
-    pthread_sigmask(SIG_SETMASK, &kept, NULL);
+    __asm__ volatile("stmxcsr %0" : "=m"(modes[0]));
+    __asm__ volatile("fnstcw %0" : "=m"(modes[1]));
 }
 
-/* Whether this thread has brought it upon itself: by a fault, or by raise() or abort(). */
+static void
+change_context(ucontext_t *context, const mf_guard_point *point, const uint32_t *modes)
+{
+    greg_t *registers = context->uc_mcontext.gregs;
+    registers[REG_RIP] = (greg_t)point->landing;
+    registers[REG_RSP] = (greg_t)point->stack;
+    registers[REG_RAX] = (greg_t)(uintptr_t)point;
+    registers[REG_EFL] &= ~(greg_t)(TRAP | BACKWARDS | ALIGNED);
+    fpregset_t floating = context->uc_mcontext.fpregs;
+    if (floating != NULL) {
+        floating->mxcsr = modes[0] & ~(uint32_t)FLOAT_FLAGS;
+        floating->cwd = (uint16_t)modes[1];
+        floating->swd = 0; /* its stack is empty */
+        floating->ftw = 0;
+    }
+}
+#else
+enum { BRANCH_TYPE = 0xc00 };
+
+static void
+read_modes(uint32_t *modes)
+{
+    uint64_t control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    modes[0] = (uint32_t)control;
+}
+
+static void
+change_context(ucontext_t *context, const mf_guard_point *point, const uint32_t *modes)
+{
+    mcontext_t *machine = &context->uc_mcontext;
+    machine->pc = point->landing;
+    machine->sp = point->stack;
+    machine->regs[0] = (uintptr_t)point;
+    machine->pstate &= ~(uint64_t)BRANCH_TYPE;
+    struct fpsimd_context *floating = (struct fpsimd_context *)machine->__reserved; /* always the first record */
+    if (floating->head.magic == FPSIMD_MAGIC) {
+        floating->fpcr = modes[0];
+        floating->fpsr = 0;
+    }
+}
+#endif
+
+/* AddressSanitizer keeps books on the stack frames that are left. */
+static void
+forget_frames(uintptr_t from, uintptr_t to)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    void __asan_unpoison_memory_region(void const volatile *, size_t);
+    if (from < to) {
+        __asan_unpoison_memory_region((void *)from, to - from);
+    }
+#else
+    (void)from;
+    (void)to;
+#endif
+}
+
 static bool
-is_own(const siginfo_t *info)
+catch_crash(int number, siginfo_t *info, void *context)
 {
-    return info->si_code > 0 || (info->si_code == SI_TKILL && info->si_pid == getpid());
-}
-
-static void
-handle(int number, siginfo_t *info, void *context)
-{
-    run *self = innermost_run;
-    if (self != NULL && is_own(info)) {
-        self->fault->signal = number;
-        self->fault->code = info->si_code;
-        self->fault->address = info->si_code > 0 ? (uintptr_t)info->si_addr : 0;
-        siglongjmp(self->back, 1);
+    static const uint32_t standard[2] =
+#if defined(__x86_64__)
+        {0x1f80, 0x37f};
+#else
+        {0, 0};
+#endif
+    mf_guard_point *point = mf_guard_innermost;
+    mf_guard_thread *mine = mf_guard_mine;
+    if (point == NULL || !mf_crash_is_own(info)) {
+        return false;
     }
-    for (size_t i = 0; i < CRASH_COUNT; i++) {
-        if (CRASHES[i] == number) {
-            pass_on(&before[i], number, info, context);
+    if (point->crash != NULL) {
+        if (mine == NULL || !mf_may_leave(info, context)) {
+            return false;
         }
+        mf_crash_describe(&mine->crash, number, info, context);
+        mine->visits = point->visits;
+        *point->crash = &mine->crash;
     }
+    forget_frames(mf_crash_stack_pointer(context), point->stack);
+    change_context(context, point, mine != NULL ? mine->modes : standard);
+    return true;
 }
 
-/* ---- the actions ---------------------------------------------------------------------------------------------------- */
-
-static bool
-is_ours(int number)
-{
-    struct sigaction action;
-    return sigaction(number, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == handle;
-}
+/* ---- a thread ------------------------------------------------------------------------------------------------------- */
 
 static void
-begin_run(void)
+end_thread(void *data)
 {
-    pthread_mutex_lock(&lock);
-    if (runs++ == 0) {
-        struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
-        ours.sa_sigaction = handle;
-        for (size_t i = 0; i < CRASH_COUNT; i++) {
-            if (!is_ours(CRASHES[i])) { /* it is where somebody else had kept it, and has put it back */
-                sigaction(CRASHES[i], NULL, &before[i]);
-                sigaction(CRASHES[i], &ours, NULL);
-            }
-        }
+    mf_guard_mine = NULL;
+    free(data);
+}
+
+bool
+mf_guard_make_ready(void)
+{
+    mf_guard_thread *made = mf_crash_stack() ? calloc(1, sizeof *made) : NULL;
+    if (made == NULL || pthread_setspecific(at_thread_end, made) != 0) {
+        free(made);
+        return false;
     }
-    pthread_mutex_unlock(&lock);
-}
-
-static void
-restore_actions(void)
-{
-    for (size_t i = 0; i < CRASH_COUNT; i++) {
-        if (is_ours(CRASHES[i])) {
-            sigaction(CRASHES[i], &before[i], NULL);
-        }
-    }
-}
-
-static void
-end_run(void)
-{
-    pthread_mutex_lock(&lock);
-    if (--runs == 0) {
-        restore_actions();
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-static void
-before_fork(void)
-{
-    pthread_mutex_lock(&lock);
-}
-
-static void
-after_fork_in_parent(void)
-{
-    pthread_mutex_unlock(&lock);
-}
-
-/* The runs of other threads didn't come along. */
-static void
-after_fork_in_child(void)
-{
-    if (runs != 0 && depth == 0) {
-        restore_actions();
-    }
-    runs = depth;
-    pthread_mutex_unlock(&lock);
+    read_modes(made->modes);
+    mf_guard_mine = made;
+    return true;
 }
 
 __attribute__((constructor)) static void
-register_fork_handlers(void)
+begin(void)
 {
-    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    pthread_key_create(&at_thread_end, end_thread);
+    mf_crash_watch(MF_WATCH_GUARD, catch_crash);
+}
+
+const mf_crash *
+mf_guard_take(const void *left_behind)
+{
+    mf_guard_thread *mine = mf_guard_mine;
+    if (mine == NULL || left_behind != &mine->crash) {
+        return NULL;
+    }
+    mf_entry_leave_to(mine->visits);
+    return &mine->crash;
 }
 
 /* ---- a run ---------------------------------------------------------------------------------------------------------- */
 
-static mf_guarded
-run_between(run *self, void (*function)(void *), void *data)
+static void
+run(void (*function)(void *), void *data)
 {
-    if (sigsetjmp(self->back, 1) != 0) {
-        return MF_CRASHED;
-    }
-    innermost_run = self;
     function(data);
-    return MF_RETURNED;
 }
 
 mf_guarded
-mf_guard_run(void (*function)(void *), void *data, mf_fault *fault)
+mf_guard_run(void (*function)(void *), void *data, const mf_crash **crash)
 {
-    run self = {.fault = fault, .outer = innermost_run};
-    stack_t kept, stack = {.ss_size = HANDLER_STACK};
-    fault->signal = 0;
-    stack.ss_sp = mmap(NULL, HANDLER_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (stack.ss_sp == MAP_FAILED) {
+    void *told = NULL;
+    *crash = NULL;
+    if (!mf_guard_ready() || !mf_crash_signals_arm(MF_CRASHES)) {
         return MF_NOT_RUN;
     }
-    sigaltstack(&stack, &kept);
-    depth++;
-    begin_run();
-    mf_guarded result = run_between(&self, function, data);
-    innermost_run = self.outer;
-    end_run();
-    depth--;
-    sigaltstack(&kept, NULL);
-    munmap(stack.ss_sp, HANDLER_STACK);
-    return result;
-}
-
-void *
-mf_guard_suspend(void)
-{
-    run *suspended = innermost_run;
-    innermost_run = NULL;
-    return suspended;
+    mf_guard_call((const void *)(uintptr_t)function, data, NULL, (const void *)(uintptr_t)run, &told);
+    *crash = mf_guard_take(told);
+    return *crash != NULL ? MF_CRASHED : MF_RETURNED;
 }
 
 void
-mf_guard_resume(void *suspended)
+mf_guard_plain(void (*function)(void *), void *data)
 {
-    innermost_run = suspended;
+    mf_guard_call((const void *)(uintptr_t)function, data, NULL, (const void *)(uintptr_t)run, NULL);
 }

@@ -68,7 +68,7 @@ static PyObject *
 callback_call(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords)
 {
     Callback *self = (Callback *)object;
-    void *guard = mf_guard_suspend(); /* a crash from here on can't be left by a jump past Python's own frames */
+    mf_guard_point *guard = mf_guard_suspend(); /* a crash from here on can't be left by a jump past Python's own frames */
     PyObject *result = PyObject_Vectorcall(self->function, args, flags, keywords);
     mf_guard_resume(guard);
     if (result != NULL) {

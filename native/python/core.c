@@ -79,7 +79,8 @@ execute(PyObject *module)
                                         callback_ready, pointer_ready, image_ready,
                                         link_ready,     worker_ready,  shared_ready,  entries_ready, holder_ready,
                                         mapping_ready,  plan_ready,    trace_ready,
-                                        gate_ready,     heap_ready, block_ready};
+                                        gate_ready,     heap_ready, block_ready,
+                                        crashes_ready};
     /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "midflight serves the main interpreter only");

@@ -146,6 +146,7 @@ int gate_ready(PyObject *module);
 int entries_ready(PyObject *module);
 int holder_ready(PyObject *module);
 int block_ready(PyObject *module);
+int crashes_ready(PyObject *module);
 int heap_ready(PyObject *module);
 
 /* ---- errors (midflight._errors) ---------------------------------------------------------------------------------- */
@@ -226,6 +227,13 @@ PyObject *raise_left_behind(Frame *frame, mf_registers *registers, const Binding
 
 /* In a fork's child: only this thread's calls exist, and no gate is closed. */
 void table_after_fork(void);
+
+/* ---- crashes (crashes.c) --------------------------------------------------------------------------------------------- */
+
+struct mf_crash;
+
+/* A new tuple, see _core.pyi; None for a note of no crash. */
+PyObject *crash_describe(const struct mf_crash *crash);
 
 /* ---- the gate (gate.c) --------------------------------------------------------------------------------------------- */
 

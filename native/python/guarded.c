@@ -31,11 +31,11 @@ run_hook(void *data)
 }
 
 static PyObject *
-result_of(const Hook *self, mf_guarded guarded, const mf_fault *fault)
+result_of(const Hook *self, mf_guarded guarded, const mf_crash *crash)
 {
     switch (guarded) {
     case MF_NOT_RUN: return PyErr_NoMemory();
-    case MF_CRASHED: return Py_BuildValue("(iK)", fault->signal, (unsigned long long)fault->address);
+    case MF_CRASHED: return crash_describe(crash);
     case MF_RETURNED: break;
     }
     return PyLong_FromLong((int32_t)self->result);
@@ -54,12 +54,12 @@ run_guarded(PyObject *Py_UNUSED(module), PyObject *arguments)
     Hook hook = {.registers.exception = NULL, .address = (uintptr_t)address, .pairs = pairs.buf};
     hook.pair_count = pairs.buf != NULL ? (size_t)pairs.len / (2 * sizeof *hook.pairs) : 0;
     Frame frame;
-    mf_fault fault;
+    const mf_crash *crash;
     mf_guarded guarded;
     PyObject *result = NULL;
     enter(&frame, table, NULL);
     Py_BEGIN_ALLOW_THREADS
-    guarded = mf_guard_run(run_hook, &hook, &fault);
+    guarded = mf_guard_run(run_hook, &hook, &crash);
     Py_END_ALLOW_THREADS
     if (guarded == MF_RETURNED && hook.registers.exception != NULL) {
         mf_exception_text text;
@@ -68,7 +68,7 @@ run_guarded(PyObject *Py_UNUSED(module), PyObject *arguments)
     } else if (frame.pending != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(frame.pending), frame.pending);
     } else {
-        result = result_of(&hook, guarded, &fault);
+        result = result_of(&hook, guarded, crash);
     }
     Py_CLEAR(frame.pending);
     leave(&frame);

@@ -351,25 +351,10 @@ link_cancel(PyObject *object, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* (signal, code, address, [addresses of the frames]) or None */
 static PyObject *
 link_crash(PyObject *object, void *Py_UNUSED(closure))
 {
-    const mf_crash *crash = &mf_link_channel(((Link *)object)->link)->crash;
-    uint32_t number = atomic_load(&crash->signal), count = crash->count;
-    if (number == 0) {
-        Py_RETURN_NONE;
-    }
-    PyObject *frames = PyList_New(0);
-    for (uint32_t i = 0; frames != NULL && i < count && i < MF_FRAMES; i++) {
-        PyObject *address = PyLong_FromUnsignedLongLong(crash->frames[i]);
-        if (address == NULL || PyList_Append(frames, address) != 0) {
-            Py_CLEAR(frames);
-        }
-        Py_XDECREF(address);
-    }
-    return frames != NULL ? Py_BuildValue("(IiKN)", number, (int)crash->code, (unsigned long long)crash->address, frames)
-                          : NULL;
+    return crash_describe(&mf_link_channel(((Link *)object)->link)->crash);
 }
 
 static PyObject *

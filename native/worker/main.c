@@ -356,8 +356,7 @@ main(int count, char **words)
     }
     prctl(PR_SET_NAME, all.name);
     keep_descriptors();
-    crash_watch();
-    crash_watch_thread();
+    mf_crash_note_first(&channel->crash);
     /* The threads come first: their stacks are none of what the library uses up. */
     if (!start_watching() || !serve_all()) {
         fail(MF_SYSTEM, "no room for the worker's threads");

@@ -6,6 +6,7 @@
 #include <stdio_ext.h>
 #include <string.h>
 
+#include "../crash_signals.h"
 #include "worker.h"
 
 mf_channel *channel;
@@ -215,7 +216,7 @@ serve(void *data)
     uint64_t arena = channel->arenas_at + channel->arena_size * index;
     mf_serving self = {mf_channel_slot(channel, index), index, arena, arena + channel->arena_size, {0}};
     serving = &self;
-    crash_watch_thread();
+    mf_crash_stack();
     for (;;) {
         mf_slot_wait(self.slot, MF_WORKER, 0, &self.patience, NULL);
         serve_request(&self);

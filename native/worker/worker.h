@@ -67,11 +67,6 @@ bool blocks_join(const blocks_place *place, const char *name, long long most);
 /* What the library's `midflight_module` is bound to, after that. */
 mf_wrapper blocks_binding(void);
 
-/* ---- crash.c: a last word ------------------------------------------------------------------------------------------ */
-
-void crash_watch(void);        /* for the process */
-bool crash_watch_thread(void); /* for this thread: a stack on which a handler can run */
-
 /* ---- sandbox.c ------------------------------------------------------------------------------------------------------ */
 
 /* No network, no writing of files, no other programs, no tracing: for all threads of the process, and all that they start.

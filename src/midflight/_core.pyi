@@ -13,7 +13,7 @@ character, "r" struct or union, "p" pointer, "v" anything (`void *`), "o" nothin
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, final
 
-from _typeshed import ReadableBuffer, StrPath
+from _typeshed import ReadableBuffer, StrPath, WriteableBuffer
 
 ParamSpec: TypeAlias = tuple[str, str, str, int, bool, str, Any, str, Callable[[Any], str | None] | None]
 """name, kind, item, size of an item in bytes (0: unknown), const, type as C writes it, extra, target, misfit.
@@ -40,6 +40,29 @@ It runs the function of the `Binding`, and a C++ exception that leaves it become
 called from ``slow``, in the same thread, at most once.
 """
 
+Crash: TypeAlias = tuple[int, int, int, list[int], int]
+"""signal, its code, the address of a fault (0 of what was sent), frames, the kernel's number of the thread.
+
+frames: where the crash was, or the bad address that was jumped to, then where each function returns to, innermost first.
+Whatever comes from another process may be wrong.
+"""
+
+CRASH_NOTE_SIZE: int
+"""Bytes of a note of a crash."""
+
+def note_crashes(memory: WriteableBuffer, /) -> None:
+    """From now on write the first crash of this process to ``memory``, which others may map; then it ends as it would.
+
+    ``memory`` is held for ever, is aligned for integers, and all 0 at first.  For a process that serves for trying: once.
+    Threads that want to have a crash by using up their stack noted call `crash_stack` first; the calling one needs not.
+    """
+
+def crash_stack() -> None:
+    """Give the calling thread a stack for the handler of a crash, unless it has one."""
+
+def read_crash(memory: ReadableBuffer, /) -> Crash | None:
+    """Return what such a note says, None if there was no crash."""
+
 def check(data: ReadableBuffer, /) -> bool:
     """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes without harm.
 
@@ -52,12 +75,12 @@ def needs(data: ReadableBuffer, /) -> tuple[list[str], list[str]]:
 def switch(pairs: Sequence[tuple[Cell, Table]], /) -> None:
     """Make each table current in its cell, without giving up the GIL in between."""
 
-def run_guarded(table: Table, name: str, address: int, pairs: ReadableBuffer = ..., /) -> int | tuple[int, int]:
+def run_guarded(table: Table, name: str, address: int, pairs: ReadableBuffer = ..., /) -> int | Crash:
     """Run a function without arguments as a hook of a version, without the GIL, and counted as inside it.
 
     ``pairs``: packed native uint64: it is run for each two of them instead, as its two arguments.
 
-    Return what it returned as a C int, or (signal, address) if it crashed.  Raises `NativeExceptionError` with ``name``
+    Return what it returned as a C int, or a `Crash`.  Raises `NativeExceptionError` with ``name``
     for a C++ exception, and what a callback of it raised.
     """
 
@@ -397,7 +420,7 @@ class Link:
     pidfd: int
     crash_text: int
     foreign: bool
-    crash: tuple[int, int, int, list[int]] | None
+    crash: Crash | None
     image: tuple[int, int, int]
     thunks: tuple[int, int]
     def __new__(

@@ -1,4 +1,5 @@
-/* Would catch: a crash that ends the process, that is taken from another thread, or that leaves a handler behind. */
+/* Would catch: a crash that ends the process, that is taken from another thread, that leaves the thread in another state than
+ * before, or that keeps what was there before from being asked. */
 #include "guard.h"
 
 #include <pthread.h>
@@ -71,21 +72,22 @@ use_up_the_stack(void *unused)
 
 /* ---- one crash ------------------------------------------------------------------------------------------------------ */
 
-static mf_fault
+static mf_crash
 crash(void (*function)(void *), void *data)
 {
-    mf_fault fault;
-    CHECK(mf_guard_run(function, data, &fault) == MF_CRASHED);
-    return fault;
+    const mf_crash *crash;
+    CHECK(mf_guard_run(function, data, &crash) == MF_CRASHED);
+    CHECK(crash->count > 1 || crash->signal == SIGSEGV); /* it was walked */
+    return *crash;
 }
 
 static void
 test_what_returns(void)
 {
     int calls = 0;
-    mf_fault fault;
-    CHECK(mf_guard_run(count_up, &calls, &fault) == MF_RETURNED);
-    CHECK(calls == 1 && fault.signal == 0);
+    const mf_crash *told;
+    CHECK(mf_guard_run(count_up, &calls, &told) == MF_RETURNED);
+    CHECK(calls == 1 && told == NULL);
 }
 
 static void
@@ -93,15 +95,15 @@ test_each_crash(void)
 {
     char *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (int again = 0; again < 3; again++) { /* the signal isn't left blocked, nor the stack used up */
-        mf_fault fault = crash(write_to, page + 8);
+        mf_crash fault = crash(write_to, page + 8);
         CHECK(fault.signal == SIGSEGV && fault.address == (uintptr_t)page + 8);
-        int trapped = crash(trap, NULL).signal;
-        CHECK(trapped == SIGILL || trapped == SIGTRAP);
+        CHECK(fault.frames[0] - (uintptr_t)write_to < 64);
+        CHECK(crash(trap, NULL).signal == SIGILL);
         CHECK(crash(stop, NULL).signal == SIGABRT);
         CHECK(crash(use_up_the_stack, NULL).signal == SIGSEGV);
         for (size_t i = 0; i < COUNT; i++) {
             int number = CRASHES[i];
-            CHECK(crash(raise_it, &number).signal == number);
+            CHECK(crash(raise_it, &number).signal == (uint32_t)number);
         }
     }
     munmap(page, 4096);
@@ -143,7 +145,7 @@ see(int number, siginfo_t *info, void *context)
 static void
 suspended(void *data)
 {
-    void *guard = mf_guard_suspend();
+    mf_guard_point *guard = mf_guard_suspend();
     if (sigsetjmp(back, 1) == 0) {
         raise(SIGSEGV);
     }
@@ -155,9 +157,9 @@ static void
 test_suspended(void)
 {
     int calls = 0;
-    mf_fault fault;
+    const mf_crash *told;
     seen = 0;
-    CHECK(mf_guard_run(suspended, &calls, &fault) == MF_RETURNED);
+    CHECK(mf_guard_run(suspended, &calls, &told) == MF_RETURNED);
     CHECK(seen == SIGSEGV && calls == 1);
 }
 
@@ -189,43 +191,57 @@ static void
 test_another_thread(void)
 {
     pthread_t thread;
-    mf_fault fault;
+    const mf_crash *told;
     int calls = 0;
     seen = 0;
     sem_init(&is_guarded, 0, 0);
     sem_init(&has_crashed, 0, 0);
     CHECK(pthread_create(&thread, NULL, crash_unguarded, NULL) == 0);
-    CHECK(mf_guard_run(wait_for_the_other, &calls, &fault) == MF_RETURNED);
+    CHECK(mf_guard_run(wait_for_the_other, &calls, &told) == MF_RETURNED);
     pthread_join(thread, NULL);
     CHECK(seen == SIGSEGV && calls == 1);
 }
 
+/* Who keeps ours as what was before, raises the signal again: as faulthandler does. */
+static struct sigaction before;
+static volatile sig_atomic_t asked;
+
 static void
-replace_handler(void *unused)
+raise_again(int number)
 {
-    (void)unused;
-    signal(SIGSEGV, SIG_IGN);
+    asked++;
+    sigaction(number, &before, NULL);
+    raise(number);
 }
 
 static void
-test_actions_are_back(void)
+test_a_later_action(void)
 {
-    struct sigaction wanted = {.sa_flags = SA_SIGINFO | SA_NODEFER}, found;
-    wanted.sa_sigaction = see;
+    struct sigaction wanted = {.sa_flags = SA_NODEFER}, first = {.sa_flags = SA_SIGINFO | SA_NODEFER}, found;
+    const mf_crash *told;
+    int calls = 0;
+    wanted.sa_handler = raise_again;
     sigaddset(&wanted.sa_mask, SIGUSR1);
-    sigaction(SIGSEGV, &wanted, NULL);
-    crash(stop, NULL);
+    first.sa_sigaction = see;
+    sigaction(SIGSEGV, &first, NULL);
+    CHECK(mf_guard_run(count_up, &calls, &told) == MF_RETURNED); /* arms */
+    sigaction(SIGSEGV, &wanted, &before);
+    CHECK(mf_guard_run(count_up, &calls, &told) == MF_RETURNED);
     sigaction(SIGSEGV, NULL, &found);
-    CHECK(found.sa_sigaction == see && (found.sa_flags & SA_NODEFER) != 0 && sigismember(&found.sa_mask, SIGUSR1));
-    mf_fault fault;
-    CHECK(mf_guard_run(replace_handler, NULL, &fault) == MF_RETURNED);
-    sigaction(SIGSEGV, NULL, &found);
-    CHECK(found.sa_handler == SIG_IGN);
-    sigaction(SIGSEGV, &wanted, NULL);
+    CHECK(found.sa_handler != raise_again && found.sa_sigaction != see);
+    for (int again = 1; again <= 2; again++) {
+        seen = 0;
+        if (sigsetjmp(back, 1) == 0) {
+            write_to((void *)16);
+        }
+ /* both, the latest first */
+        CHECK(mf_guard_run(count_up, &calls, &told) == MF_RETURNED);
+    }
+    CHECK(crash(write_to, (void *)16).signal == SIGSEGV && asked == 2);
 }
 
 static void
-test_stack_is_back(void)
+test_own_stack_stays(void)
 {
     static char memory[64 * 1024];
     stack_t ours = {.ss_sp = memory, .ss_size = sizeof memory}, found;
@@ -233,6 +249,102 @@ test_stack_is_back(void)
     crash(use_up_the_stack, NULL);
     sigaltstack(NULL, &found);
     CHECK(found.ss_sp == memory && found.ss_size == sizeof memory);
+}
+
+/* ---- the state of the thread ------------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+static void
+spoil_flags(void *data)
+{
+    uint32_t mode = 0x1f80 & ~0x200; /* division by zero isn't masked any more */
+    __asm__ volatile("std; ldmxcsr %0; fldz; fldz" ::"m"(mode));
+    *(volatile char *)data = 1;
+}
+
+static void
+test_state_is_back(void)
+{
+    uint64_t flags;
+    uint32_t mode;
+    uint16_t status;
+    CHECK(crash(spoil_flags, (void *)16).signal == SIGSEGV);
+    __asm__ volatile("pushfq; pop %0; stmxcsr %1; fnstsw %2" : "=r"(flags), "=m"(mode), "=m"(status)::"memory");
+    CHECK((flags & 0x400) == 0 && (mode & 0x1f80) == 0x1f80 && (status & 0x3800) == 0);
+}
+#else
+static void
+test_state_is_back(void)
+{
+}
+#endif
+
+/* All registers that a function keeps, while others crash in between. */
+__attribute__((noinline)) static int
+sum_around(int a, int b, int c, int d, int e, int f)
+{
+    int number = SIGFPE;
+    crash(raise_it, &number);
+    a += b;
+    crash(write_to, (void *)8);
+    return a + c + d + e + f;
+}
+
+static void
+test_registers_are_back(void)
+{
+    for (int i = 0; i < 100; i++) {
+        CHECK(sum_around(i, 2, 3, 4, 5, 6) == i + 20);
+    }
+}
+
+static void
+jump_to(void *data)
+{
+    ((void (*)(void))data)();
+}
+
+static void
+test_a_bad_address(void)
+{
+    mf_crash nowhere = crash(jump_to, NULL), data = crash(jump_to, (void *)&seen);
+    CHECK(nowhere.frames[0] == 0 && nowhere.frames[1] - (uintptr_t)jump_to < 64);
+    CHECK(data.frames[0] == (uintptr_t)&seen && data.frames[1] - (uintptr_t)jump_to < 64);
+}
+
+static void *
+crash_and_end(void *unused)
+{
+    (void)unused;
+    crash(use_up_the_stack, NULL);
+    return NULL;
+}
+
+static void
+end_thread(void *unused)
+{
+    (void)unused;
+    pthread_exit(NULL);
+}
+
+static void *
+end_inside(void *unused)
+{
+    const mf_crash *told;
+    mf_guard_run(end_thread, NULL, &told);
+    return unused;
+}
+
+static void
+test_threads_that_end(void)
+{
+    for (int i = 0; i < 20; i++) {
+        pthread_t one, other;
+        CHECK(pthread_create(&one, NULL, crash_and_end, NULL) == 0);
+        CHECK(pthread_create(&other, NULL, end_inside, NULL) == 0);
+        pthread_join(one, NULL);
+        pthread_join(other, NULL);
+    }
 }
 
 /* ---- fork ------------------------------------------------------------------------------------------------------------ */
@@ -253,11 +365,11 @@ static void
 test_fork(void)
 {
     pid_t parent = getpid();
-    mf_fault fault;
+    const mf_crash *told;
     int status = -1;
-    mf_guarded result = mf_guard_run(fork_and_crash, &status, &fault);
+    mf_guarded result = mf_guard_run(fork_and_crash, &status, &told);
     if (getpid() != parent) {
-        _exit(result == MF_CRASHED && fault.signal == SIGABRT ? 7 : 1);
+        _exit(result == MF_CRASHED && told->signal == SIGABRT ? 7 : 1);
     }
     CHECK(result == MF_RETURNED && status == 7);
 }
@@ -268,10 +380,17 @@ main(void)
     test_what_returns();
     test_each_crash();
     test_nested_runs();
-    test_actions_are_back();
+    struct sigaction wanted = {.sa_flags = SA_SIGINFO | SA_NODEFER};
+    wanted.sa_sigaction = see;
+    sigaction(SIGSEGV, &wanted, NULL);
     test_suspended();
     test_another_thread();
-    test_stack_is_back();
+    test_a_later_action();
+    test_state_is_back();
+    test_registers_are_back();
+    test_a_bad_address();
+    test_threads_that_end();
+    test_own_stack_stays();
     test_fork();
     return 0;
 }

@@ -14,7 +14,7 @@ from midflight.artifact.hooks import returns_int
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midflight._core import Table
+    from midflight._core import Crash, Table
     from midflight.artifact.interface import Interface
 
 
@@ -37,9 +37,9 @@ def _run(table: Table, name: str, address: int, *, answers: bool) -> int:
     return result if answers else 0
 
 
-def _result(result: int | tuple[int, int], name: str) -> int:
+def _result(result: int | Crash, name: str) -> int:
     if isinstance(result, tuple):
-        number, where = result
+        number, _, where, *_ = result
         at = f" at address {where:#x}" if number in {signal.SIGSEGV, signal.SIGBUS} else ""
         raise HookError(f"crashed: {signal.Signals(number).name}{at}", subject=name)
     return result

@@ -17,10 +17,10 @@ from midflight import _core
 from midflight._errors import BadLibraryError, InterfaceError, LoadError, MidflightError, WorkerCrashedError
 from midflight._lane import Held, bindings_by_slot, function_keys
 from midflight.artifact import reader
+from midflight.artifact.backtrace import backtrace
 from midflight.artifact.ctypes_types import CTypes
 from midflight.lanes.native import neighbours
 from midflight.lanes.native.place import Place, explain
-from midflight.lanes.worker.backtrace import backtrace
 from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
 from midflight.lanes.worker.hooks import make_hooks, migrate, run_in_fresh
 from midflight.lanes.worker.memory import WorkerData, WorkerMemory
@@ -112,7 +112,7 @@ class WorkerLane:
             f"{wanted.module} {wanted.label}",
             program,
             call_timeout=self._options.limits.call,
-            backtrace=lambda link: backtrace(link, data),
+            backtrace=lambda link: backtrace(data, link.image, link.crash[3] if link.crash else ()),
             clean_up=clean_up,
             begin=begin,
         )

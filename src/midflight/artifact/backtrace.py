@@ -1,4 +1,4 @@
-"""Where a worker has crashed: from addresses to functions, files and lines.
+"""Where a library has crashed: from addresses to functions, files and lines.
 
 The line numbers are read by pyelftools, which is slow and thorough: it is imported only when something has crashed.
 """
@@ -10,20 +10,19 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from midflight._core import Link
+    from collections.abc import Iterator, Sequence
 
 _MOST_FRAMES = 32
 
 
-def backtrace(link: Link, data: bytes) -> tuple[str, ...]:
-    """Return the frames of a crash that lie in the library, innermost first: ``function (file:line)``."""
-    crash = link.crash
-    if crash is None:
-        return ()
-    base, low, high = link.image
-    inside = [address - base for address in crash[3] if low <= address < high]
+def backtrace(data: bytes, image: tuple[int, int, int], frames: Sequence[int]) -> tuple[str, ...]:
+    """Return the frames of a crash that lie in a library, innermost first: ``function (file:line)``.
+
+    ``data``: its bytes; ``image``: its base, lowest and highest address; ``frames``: as in a `_core.Crash`.
+    """
+    base, low, high = image
+    # All but the first are where a call returns to: the call itself is before that.
+    inside = [address - base - (index > 0) for index, address in enumerate(frames) if low <= address < high]
     if not inside:
         return ()
     try:
@@ -42,11 +41,9 @@ class _Reader:
         self._dwarf: Any = self._elf.get_dwarf_info() if self._elf.has_dwarf_info() else None
 
     def describe(self, addresses: list[int]) -> Iterator[str]:
-        """Describe link-time addresses.  All but the first are where a call returns to."""
-        for index, address in enumerate(addresses[:_MOST_FRAMES]):
-            place = address if index == 0 else address - 1
+        for place in addresses[:_MOST_FRAMES]:
             name, line = self._function(place), self._line(place)
-            yield f"{name or hex(address)} ({line})" if line else name or hex(address)
+            yield f"{name or hex(place)} ({line})" if line else name or hex(place)
 
     def _function(self, address: int) -> str:
         for section in (".symtab", ".dynsym"):

@@ -1,0 +1,92 @@
+/* What Python is told of crashes, and where it wants them noted. */
+#include "core.h"
+
+#include "../crash_note.h"
+#include "../crash_signals.h"
+
+PyObject *
+crash_describe(const mf_crash *crash)
+{
+    uint32_t number = atomic_load(&crash->signal), count = crash->count;
+    if (number == 0) {
+        Py_RETURN_NONE;
+    }
+    PyObject *frames = PyList_New(0);
+    for (uint32_t i = 0; frames != NULL && i < count && i < MF_FRAMES; i++) {
+        PyObject *address = PyLong_FromUnsignedLongLong(crash->frames[i]);
+        if (address == NULL || PyList_Append(frames, address) != 0) {
+            Py_CLEAR(frames);
+        }
+        Py_XDECREF(address);
+    }
+    return frames != NULL ? Py_BuildValue("(IiKNI)", number, (int)crash->code, (unsigned long long)crash->address,
+                                          frames, crash->thread)
+                          : NULL;
+}
+
+/* The view is never given back: the memory is written to when the process crashes. */
+static PyObject *
+note_crashes(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    static Py_buffer view;
+    if (view.obj != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the first crash of this process is noted already");
+        return NULL;
+    }
+    if (PyObject_GetBuffer(object, &view, PyBUF_WRITABLE) != 0) {
+        return NULL;
+    }
+    if ((size_t)view.len < sizeof(mf_crash) || (uintptr_t)view.buf % _Alignof(mf_crash) != 0) {
+        PyBuffer_Release(&view);
+        PyErr_SetString(PyExc_ValueError, "a note of a crash needs more room");
+        return NULL;
+    }
+    if (!mf_crash_note_first(view.buf)) {
+        return PyErr_NoMemory();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+read_crash(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    Py_buffer view;
+    mf_crash crash;
+    if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) != 0) {
+        return NULL;
+    }
+    bool enough = (size_t)view.len >= sizeof crash;
+    if (enough) {
+        memcpy(&crash, view.buf, sizeof crash); /* its process may still be writing to it */
+    }
+    PyBuffer_Release(&view);
+    if (!enough) {
+        PyErr_SetString(PyExc_ValueError, "too short for a note of a crash");
+        return NULL;
+    }
+    return crash_describe(&crash);
+}
+
+static PyObject *
+crash_stack(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    if (!mf_crash_stack()) {
+        return PyErr_NoMemory();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"crash_stack", crash_stack, METH_NOARGS, "Give this thread a stack for a crash's handler."},
+    {"note_crashes", note_crashes, METH_O, "Note the first crash of this process in memory."},
+    {"read_crash", read_crash, METH_O, "Return what such a note says, None if there was no crash."},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+crashes_ready(PyObject *module)
+{
+    return PyModule_AddIntConstant(module, "CRASH_NOTE_SIZE", sizeof(mf_crash)) != 0
+               ? -1
+               : PyModule_AddFunctions(module, functions);
+}
