@@ -43,7 +43,8 @@ called from ``slow``, in the same thread, at most once.
 Crash: TypeAlias = tuple[int, int, int, list[int], int]
 """signal, its code, the address of a fault (0 of what was sent), frames, the kernel's number of the thread.
 
-frames: where the crash was, or the bad address that was jumped to, then where each function returns to, innermost first.
+frames: where the crash was, or the bad address that was jumped to, then where each function returns to; innermost
+first.
 Whatever comes from another process may be wrong.
 """
 
@@ -53,8 +54,8 @@ CRASH_NOTE_SIZE: int
 def note_crashes(memory: WriteableBuffer, /) -> None:
     """From now on write the first crash of this process to ``memory``, which others may map; then it ends as it would.
 
-    ``memory`` is held for ever, is aligned for integers, and all 0 at first.  For a process that serves for trying: once.
-    Threads that want to have a crash by using up their stack noted call `crash_stack` first; the calling one needs not.
+    ``memory`` is held for ever, is aligned for integers, and all 0 at first.  Once, for a process that serves for trying.
+    Threads that want to have a crash by using up their stack noted call `crash_stack` first; the calling one needn't.
     """
 
 def crash_stack() -> None:
