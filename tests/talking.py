@@ -118,7 +118,7 @@ class Conversation:
 class Talk(Protocol):
     """Starts a process to talk with."""
 
-    def __call__(self, *arguments: str | Path, terminal: bool = False) -> Conversation:
+    def __call__(self, *arguments: str | Path, terminal: bool = False, columns: int = 160) -> Conversation:
         """Start ``midflight`` with these arguments, on a pipe or on a terminal of its own."""
 
 
@@ -127,10 +127,10 @@ def talk(tmp_path: Path, plain: dict[str, str]) -> Iterator[Talk]:
     """Return a function that starts ``midflight`` for a conversation; what still runs at the end is killed."""
     started: list[Conversation] = []
 
-    def start(*arguments: str | Path, terminal: bool = False) -> Conversation:
+    def start(*arguments: str | Path, terminal: bool = False, columns: int = 160) -> Conversation:
         if terminal:
             ours, theirs = pty.openpty()
-            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
             reading = writing = ours
             stdin = stdout = theirs
         else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from midflight.artifact.compare import Change, compare
+from midflight.artifact.compare_layouts import Place, Row, layouts
+from midflight.artifact.compare_types import Part
 
 
 def lines(changes, *, compatible):
@@ -19,6 +21,9 @@ def lines(changes, *, compatible):
         ("int f(int a){} int g(void){}", "int f(int a){}", ["g: is gone"], []),
         ("int f(int a){}", "int f(double a){}", ["f: parameter a: int → double"], []),
         ("int f(int a){}", "int f(int b){}", [], ["f: parameter a is called b now"]),
+        ("int f(int a,int b){}", "int f(int b,int a){}",
+         ["f: parameter a is called b now, as another one was before (position 2)",
+          "f: parameter b is called a now, as another one was before (position 1)"], []),
         ("int f(int a){}", "double f(int a){}", ["f: result: int → double"], []),
         ("int f(int a){}", "int f(int a,int b){}", ["f: takes 2 parameters (a, b), took 1 parameter (a)"], []),
         ("int f(int a){}", "int f(int a,...){}", ["f: is variadic now"], []),
@@ -101,8 +106,56 @@ def test_a_function_that_lost_its_debug_information(read_library):
 
 def test_change_has_its_parts(read_library):
     (change,) = compare(read_library("int f(int a) { return a; }"), read_library("int f(long a) { return a; }"))
-    assert change == Change("changed", "function", "f", "parameter a: int → long", compatible=False)
+    part = Part("parameter", "a", 1, "int", "long")
+    assert change == Change("changed", "function", "f", "parameter a: int → long", compatible=False, parts=(part,))
     assert change.what == str(change) == "f: parameter a: int → long"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("int f(int a,int b){}", "int f(int b,long c,int a){}",
+         [Part("parameter", "b", 1, "int", "int"), Part("parameter", "c", 2, None, "long"),
+          Part("parameter", "a", 3, "int", "int")]),
+        ("int f(int a,char b){}", "int f(char b){}",
+         [Part("parameter", "b", 1, "char", "char"), Part("parameter", "a", 1, "int", None)]),
+        ("void f(int a){}", "double f(int a){}", [Part("result", "", None, "void", "double")]),
+        ("enum e{A,B}; void f(enum e x){}", "enum e{B,A}; void f(enum e x){}",
+         [Part("enumerator", "A", None, "0", "1"), Part("enumerator", "B", None, "1", "0")]),
+        ("struct s{int a;}; void f(struct s*p){}", "struct s{long a;}; void f(struct s*p){}",
+         [Part("size", "", None, "4", "8"), Part("field", "a", None, "int", "long")]),
+        ("struct s{int a;int b;}; void f(struct s*p){}", "struct s{int b;int c;}; void f(struct s*p){}",
+         [Part("field", "a", None, "int", None), Part("place", "b", None, "offset 4", "offset 0"),
+          Part("field", "c", None, None, "int")]),
+        ("int v; int f(void){return v;}", "double v; int f(void){return v;}",
+         [Part("type", "", None, "int", "double")]),
+    ],
+)  # fmt: skip
+def test_parts_say_it_for_programs(read_library, old, new, parts):
+    changes = compare(read_library(old, "-w"), read_library(new, "-w"))
+    assert [part for change in changes for part in change.parts] == parts
+
+
+def test_layouts_of_all_structs_that_have_changed(read_library):
+    old = read_library(
+        "struct in{int a;}; struct same{int z;}; typedef struct{char c; union{int i; float g;}; struct{int x;} at;} t;"
+        "struct in v; struct same w; t u; void f(struct in*p){}",
+    )
+    new = read_library(
+        "struct in{int a; int b:3;}; struct same{int z;}; typedef struct{int c; union{int i;}; struct{int x,y;} at;} t;"
+        "struct in v; struct same w; t u; void f(struct in*p){}",
+    )
+    found = {one.name: one for one in layouts(old, new, {"struct in"})}
+    assert list(found) == ["struct in", "t"]
+    inner, other = found["struct in"], found["t"]
+    assert (inner.old_size, inner.new_size, inner.compatible, other.compatible) == (4, 8, False, True)
+    assert inner.fields == (
+        Row("a", Place("int", 0, 4), Place("int", 0, 4), compatible=True),
+        Row("b", None, Place("int", 4, 4, 3, 32), compatible=False),
+    )
+    assert [(row.name, row.old and row.old.offset, row.new and row.new.offset) for row in other.fields] == [
+        ("c", 0, 0), ("i", 4, 4), ("g", 4, None), ("at.x", 8, 8), ("at.y", None, 12),
+    ]  # fmt: skip
 
 
 def test_gcc_and_clang_agree(read_library):

@@ -7,7 +7,8 @@ A change is *compatible* where every call that worked before still means the sam
   gone or has another value; a type that lost its definition.
 - Compatible: new functions, new enumerators, an opaque type that got a definition, a pointer parameter that became a
   pointer to const, a renamed parameter.  Only calls with keyword arguments see a parameter's name, and a swap that
-  improves a name shouldn't be refused; but it is reported.
+  improves a name shouldn't be refused; but it is reported.  A parameter that takes another one's name is incompatible:
+  the arguments have changed places, and of the same type they may be.
 - Changes of variables are compatible here: calls don't see them, and the carrying of state judges them by itself.
 
 Types are compared by what they are, not by how they are spelled: typedefs don't count, nor do ``long`` and
@@ -21,12 +22,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from midflight.artifact.compare_types import TypePairs
+from midflight.artifact.compare_params import pair_up
+from midflight.artifact.compare_types import Part, TypePairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from midflight.artifact.interface import Function, Interface, Variable
+    from midflight.artifact.interface import Function, Interface, Param, Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Change:
     """One difference.
 
     ``kind``: what happened to the ``subject`` (a function's, type's or variable's name as its language spells it);
-    ``detail``: to which part of it, and how; ``category``: what the subject is.
+    ``detail``: to which part of it, and how; ``category``: what the subject is.  ``parts``: the same for programs.
     """
 
     kind: Literal["removed", "changed", "added"]
@@ -42,6 +44,7 @@ class Change:
     subject: str
     detail: str
     compatible: bool
+    parts: tuple[Part, ...] = ()
 
     @property
     def what(self) -> str:
@@ -60,7 +63,7 @@ def compare(old: Interface, new: Interface) -> list[Change]:
     for before, after in pairs:
         changes += _function(before, after, types)
     changes += [
-        Change("changed", "type", difference.subject, difference.detail, difference.compatible)
+        Change("changed", "type", difference.subject, difference.detail, difference.compatible, difference.parts)
         for difference in types.records_and_enums()
     ]
     changes += [Change("added", "function", function.qualified, "is new", compatible=True) for function in added]
@@ -121,28 +124,42 @@ def _removed(function: Function, new: Interface) -> Change:
 
 
 def _function(old: Function, new: Function, types: TypePairs) -> Iterator[Change]:
-    def change(detail: str, *, compatible: bool) -> Change:
-        return Change("changed", "function", old.qualified, detail, compatible)
+    def change(detail: str, *parts: Part, compatible: bool) -> Change:
+        return Change("changed", "function", old.qualified, detail, compatible, parts)
 
     if old.name and old.name != new.name:
         detail = f"its plain name {old.name} isn't unambiguous any more" if not new.name else f"is {new.name} now"
-        yield change(detail, compatible=False)
+        yield change(detail, Part("name", old.name, old=old.name, new=new.name), compatible=False)
     if len(old.params) != len(new.params):
         detail = f"takes {_count(len(new.params))} ({_names(new)}), took {_count(len(old.params))} ({_names(old)})"
-        yield change(detail, compatible=False)
+        parts = pair_up(old.params, new.params, types.spell_old, types.spell_new)
+        yield change(detail, *parts, compatible=False)
     else:
+        taken = {param.name for param in old.params if param.name}
         for index, (before, after) in enumerate(zip(old.params, new.params, strict=True)):
             label = f"parameter {before.name or after.name or index + 1}"
             difference = types.parameter(before.type, after.type)
             if difference is not None:
-                yield change(f"{label}: {difference.detail}", compatible=difference.compatible)
+                part = _parameter(index, before, after, types)
+                yield change(f"{label}: {difference.detail}", part, compatible=difference.compatible)
             if before.name and after.name and before.name != after.name:
-                yield change(f"{label} is called {after.name} now", compatible=True)
+                part = Part("parameter name", before.name, index + 1, before.name, after.name)
+                was = f", as another one was before (position {_place(old, after.name)})" if after.name in taken else ""
+                yield change(f"{label} is called {after.name} now{was}", part, compatible=not was)
     difference = types.result(old.result, new.result)
     if difference is not None:
-        yield change(f"result: {difference.detail}", compatible=difference.compatible)
+        part = Part("result", old=types.spell_old(old.result), new=types.spell_new(new.result))
+        yield change(f"result: {difference.detail}", part, compatible=difference.compatible)
     if old.variadic != new.variadic:
         yield change("is variadic now" if new.variadic else "isn't variadic any more", compatible=False)
+
+
+def _parameter(index: int, old: Param, new: Param, types: TypePairs) -> Part:
+    return Part("parameter", old.name or new.name, index + 1, types.spell_old(old.type), types.spell_new(new.type))
+
+
+def _place(function: Function, name: str) -> int:
+    return 1 + [param.name for param in function.params].index(name)
 
 
 def _count(number: int) -> str:
@@ -163,9 +180,11 @@ def _variables(old: Interface, new: Interface, types: TypePairs) -> Iterator[Cha
             continue
         difference = types.result(variable.type, other.type)
         if difference is not None:
-            yield Change("changed", "variable", name, difference.detail, compatible=True)
+            part = Part("type", old=types.spell_old(variable.type), new=types.spell_new(other.type))
+            yield Change("changed", "variable", name, difference.detail, compatible=True, parts=(part,))
         if variable.const != other.const:
             detail = "is constant now" if other.const else "isn't constant any more"
             yield Change("changed", "variable", name, detail, compatible=True)
-    for name in after.keys() - before.keys():
-        yield Change("added", "variable", name, "is new", compatible=True)
+    for name in after:
+        if name not in before:
+            yield Change("added", "variable", name, "is new", compatible=True)

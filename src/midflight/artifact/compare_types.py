@@ -7,7 +7,7 @@ of a pair is told once, for the type, and not for each function that uses it.  T
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from midflight.artifact.interface import (
     Array,
@@ -32,12 +32,28 @@ _MOST_DIFFERENCES = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What of a function, type or variable is another, for programs to read.
+
+    ``name``: of the parameter, field or enumerator, "" if it has none; ``position``: of a parameter, counted from 1;
+    ``old``, ``new``: its type, place or value, None where that version hasn't got it.
+    """
+
+    kind: Literal["name", "parameter", "parameter name", "result", "type", "size", "field", "place", "enumerator"]
+    name: str = ""
+    position: int | None = None
+    old: str | None = None
+    new: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """What differs between two types; ``subject`` names the type where that isn't clear from the place."""
 
     detail: str
     compatible: bool = False
     subject: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 class TypePairs:
@@ -95,6 +111,14 @@ class TypePairs:
                     done.add(key)
                     count += 1
                     yield difference
+
+    def spell_old(self, type_id: TypeId) -> str:
+        """Spell a type of the old interface."""
+        return self._old.spell(type_id)
+
+    def spell_new(self, type_id: TypeId) -> str:
+        """Spell a type of the new interface."""
+        return self._new.spell(type_id)
 
     def _spelled(self, old: TypeId, new: TypeId) -> str:
         before, after = self._old.spell(old), self._new.spell(new)
@@ -172,25 +196,33 @@ class TypePairs:
             yield Difference("has no definition any more", subject=subject)
             return
         if old.size != new.size:
-            yield Difference(f"size {old.size} → {new.size}", subject=subject)
+            size = Part("size", old=str(old.size), new=str(new.size))
+            yield Difference(f"size {old.size} → {new.size}", subject=subject, parts=(size,))
         if old.trivial != new.trivial:
             detail = "can be copied by its bytes now" if new.trivial else "can't be copied by its bytes any more"
             yield Difference(detail, compatible=new.trivial, subject=subject)
         yield from self._fields(subject, _keyed(old), _keyed(new))
 
     def _fields(self, subject: str, old: dict[str, Field], new: dict[str, Field]) -> Iterator[Difference]:
+        def differs(detail: str, part: Part) -> Difference:
+            return Difference(detail, subject=subject, parts=(part,))
+
         for label, before in old.items():
             after = new.get(label)
             if after is None:
-                yield Difference(f"{label} (offset {before.offset}) is gone", subject=subject)
+                part = Part("field", before.name, old=self.spell_old(before.type))
+                yield differs(f"{label} (offset {before.offset}) is gone", part)
                 continue
             if _place(before) != _place(after):
-                yield Difference(f"{label}: {_spell_place(before)} → {_spell_place(after)}", subject=subject)
+                part = Part("place", before.name, old=_spell_place(before), new=_spell_place(after))
+                yield differs(f"{label}: {part.old} → {part.new}", part)
             if not self._equal(before.type, after.type):
-                yield Difference(f"{label}: {self._spelled(before.type, after.type)}", subject=subject)
+                part = Part("field", before.name, old=self.spell_old(before.type), new=self.spell_new(after.type))
+                yield differs(f"{label}: {self._spelled(before.type, after.type)}", part)
         for label, after in new.items():
             if label not in old:
-                yield Difference(f"{label} (offset {after.offset}) is new", subject=subject)
+                part = Part("field", after.name, new=self.spell_new(after.type))
+                yield differs(f"{label} (offset {after.offset}) is new", part)
 
     def _typedef_of(self, type_id: TypeId) -> str:
         for found in self._old.types:
@@ -229,18 +261,24 @@ def _spell_place(field: Field) -> str:
 
 
 def _enum(old: Enum, new: Enum) -> Iterator[Difference]:
-    subject = old.name or new.name or "anonymous enum"
+    def differs(detail: str, part: Part, *, compatible: bool = False) -> Difference:
+        return Difference(detail, compatible, old.name or new.name or "anonymous enum", (part,))
+
     if (old.size, old.signed) != (new.size, new.signed):
-        yield Difference(f"{_spell_enum(old)} → {_spell_enum(new)}", subject=subject)
+        yield differs(
+            f"{_spell_enum(old)} → {_spell_enum(new)}", Part("type", "", None, _spell_enum(old), _spell_enum(new))
+        )
     before, after = dict(old.items), dict(new.items)
     for name, value in before.items():
         if name not in after:
-            yield Difference(f"enumerator {name} (= {value}) is gone", subject=subject)
+            yield differs(f"enumerator {name} (= {value}) is gone", Part("enumerator", name, old=str(value)))
         elif after[name] != value:
-            yield Difference(f"enumerator {name} = {value} → {after[name]}", subject=subject)
+            part = Part("enumerator", name, old=str(value), new=str(after[name]))
+            yield differs(f"enumerator {name} = {value} → {after[name]}", part)
     for name, value in after.items():
         if name not in before:
-            yield Difference(f"enumerator {name} (= {value}) is new", compatible=True, subject=subject)
+            part = Part("enumerator", name, new=str(value))
+            yield differs(f"enumerator {name} (= {value}) is new", part, compatible=True)
 
 
 def _spell_enum(found: Enum) -> str:

@@ -35,6 +35,12 @@ class _Failure(click.ClickException):
         say_error(err(), self._error)
 
 
+class _NoAnswer(_Failure):
+    """The same, where the exit code 1 is an answer."""
+
+    exit_code = 2
+
+
 class _Group(click.Group):
     """A group whose commands may raise midflight's errors."""
 
@@ -139,17 +145,24 @@ def diff(old: str, new: str, flags: str, interface: str | None, *, as_json: bool
     """Show what a swap from OLD to NEW would change.
 
     OLD and NEW are source files or libraries.  First what callers of the functions would see, then what would become of
-    the data: what is carried, migrated (how), dropped or refused (why).  Exit code 1 if a swap would be refused.
+    the data: what is carried, migrated (how), dropped or refused (why).  Nothing of either is run.
+
+    Exit code 0: a swap would go through; 1: it would be refused; 2: that can't be said (a file isn't there, can't be
+    built or read, or the command is wrong).
     """
     from midflight.cli import diff as differences
+    from midflight.cli import diff_view
     from midflight.cli.console import out
     from midflight.cli.loading import Options
 
-    found = differences.diff(old, new, Options(flags, interface), err())
+    try:
+        found = differences.diff(old, new, Options(flags, interface), err())
+    except MidflightError as error:
+        raise _NoAnswer(error) from error
     if as_json:
         click.echo(differences.as_json(found))
     else:
-        differences.show(found, out())
+        diff_view.show(found, out())
     if not found.compatible:
         raise click.exceptions.Exit(1)
 

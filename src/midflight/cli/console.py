@@ -31,8 +31,13 @@ def err() -> Console:
 
 def say(console: Console, kind: str, text: str | Text) -> None:
     """Print one line with the mark of its kind: ``done``, ``refused`` or ``news``."""
+    console.print(Text.assemble(mark(console, kind), " ", text))
+
+
+def mark(console: Console, kind: str) -> tuple[str, str]:
+    """Return the mark of a kind, and its style."""
     sign, plain, style = _MARKS[kind]
-    console.print(Text.assemble((plain if console.options.ascii_only else sign, style), " ", text))
+    return plain if console.options.ascii_only else sign, style
 
 
 def say_error(console: Console, error: BaseException) -> None:

@@ -2,66 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from rich.text import Text
 
 from midflight import build
 from midflight._errors import MidflightError
-from midflight.artifact import compare, reader
+from midflight._version import Carried
+from midflight.artifact import compare, compare_layouts, reader
 from midflight.build.go_host import is_go_host
 from midflight.cli import progress
-from midflight.cli.console import one_line, say
 from midflight.state.forecast import Forecast, forecast
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from midflight._version import Carried
     from midflight.artifact.compare import Change
+    from midflight.artifact.compare_layouts import Layout
     from midflight.artifact.interface import Interface
     from midflight.cli.loading import Options
+    from midflight.lanes.go.model import API
 
-_STYLES = {"refused": "red", "migrated": "cyan", "dropped": "yellow", "left": "yellow"}
+FORMAT = 1
+"""Of the JSON; docs/diff.schema.json describes it."""
+
+
+class Side(NamedTuple):
+    """One of the two: what it is called, what it offers, and its bytes.  ``go``: what a Go package says of itself."""
+
+    source: str
+    interface: Interface
+    data: bytes
+    go: API | None
 
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What differs: for those who call the functions, and for the data."""
+    """What differs: for those who call the functions, in the layout of structs, and for the data."""
 
+    old: str
+    new: str
     changes: tuple[Change, ...]
+    layouts: tuple[Layout, ...]
     data: Forecast
 
     @property
     def compatible(self) -> bool:
-        """Whether a swap would go through: each call means the same, and no variable is in the way."""
+        """Whether a swap would go through: each call means the same, and no data are in the way."""
         return all(change.compatible for change in self.changes) and not self.data.refused
 
 
 def diff(old: str, new: str, options: Options, console: Console) -> Diff:
     """Build and read both; nothing of them is run."""
-    before, _ = _read(old, options, console)
-    after, data = _read(new, options, console)
-    changes = tuple(compare.compare(before, after))
-    # The Go lane carries its data by Go's own types.
-    plan = Forecast((), ()) if is_go_host(data) else forecast(before, after, data)
-    return Diff(changes, plan)
+    before, after = read(old, options, console), read(new, options, console)
+    return compared(before, after)
 
 
-def _read(source: str, options: Options, console: Console) -> tuple[Interface, bytes]:
+def compared(old: Side, new: Side) -> Diff:
+    """Compare what has been read.  What callers would see is found by what a swap asks before it loads anything."""
+    changes = tuple(compare.compare(old.interface, new.interface))
+    broken = {change.subject for change in changes if change.category == "type" and not change.compatible}
+    layouts = compare_layouts.layouts(old.interface, new.interface, broken)
+    return Diff(old.source, new.source, changes, layouts, _data(old, new))
+
+
+def _data(old: Side, new: Side) -> Forecast:
+    if old.go is not None and new.go is not None:
+        from midflight.lanes.go import forecast as go  # noqa: PLC0415 - most programs never need it
+
+        return go.forecast(old.go, new.go)
+    if old.go is None and new.go is None:
+        return forecast(old.interface, new.interface, old.data, new.data)
+    how = "one version is Go and the other isn't"
+    lost = [one.name for one in old.interface.variables if not one.const]
+    return Forecast(tuple(Carried(name, "dropped", how) for name in lost), ())
+
+
+def read(source: str, options: Options, console: Console) -> Side:
+    """Build one of the two and read what it offers."""
     described = build.describe(source, flags=options.split_flags())
     with progress.spinner(console):
         artifact = described.resolve()
     data = artifact.read()
-    if is_go_host(data):
-        # Imported here because most programs never need it.
-        from midflight.lanes.go import interface, model  # noqa: PLC0415
-
-        return interface.interface_of(model.read_api(data)), data
     try:
-        return reader.read_interface(data, sha256=artifact.sha256, declared=options.header()), data
+        if is_go_host(data):
+            # Imported here because most programs never need it.
+            from midflight.lanes.go import interface, model  # noqa: PLC0415
+
+            api = model.read_api(data)
+            return Side(source, interface.interface_of(api), data, api)
+        found = reader.read_interface(data, sha256=artifact.sha256, declared=options.header())
+        return Side(source, found, data, None)
     except MidflightError as error:
         error.subject = error.subject or described.display
         raise
@@ -69,36 +101,20 @@ def _read(source: str, options: Options, console: Console) -> tuple[Interface, b
 
 def as_json(found: Diff) -> str:
     """Return the differences as one JSON object."""
+    data = found.data
     told = {
+        "format": FORMAT,
+        "old": found.old,
+        "new": found.new,
         "compatible": found.compatible,
         "changes": found.changes,
-        "variables": found.data.variables,
-        "types": found.data.types,
-        "warnings": found.data.warnings,
+        "layouts": found.layouts,
+        "variables": [_row(row, data) for row in data.variables],
+        "types": [_row(row, data) for row in data.types],
+        "warnings": data.warnings,
     }
     return msgspec.json.format(msgspec.json.encode(told)).decode()
 
 
-def show(found: Diff, console: Console) -> None:
-    """Print the differences: the functions' first, then what would become of the data."""
-    for change in found.changes:
-        say(console, "done" if change.compatible else "refused", Text(one_line(str(change))))
-    if not found.changes:
-        say(console, "done", "the same functions, types and exported variables")
-    _show_rows("variables, where the program has changed them", found.data.variables, console)
-    _show_rows("structs", found.data.types, console)
-    for warning in found.data.warnings:
-        say(console, "news", Text(one_line(warning), style="yellow"))
-
-
-def _show_rows(title: str, rows: tuple[Carried, ...], console: Console) -> None:
-    if not rows:
-        return
-    console.print()
-    console.print(Text(title, style="bold"))
-    names, words = max(len(row.name) for row in rows), max(len(row.what) for row in rows)
-    for row in rows:
-        what = (row.what.ljust(words if row.how else 0), _STYLES.get(row.what, ""))
-        console.print(
-            Text.assemble("  ", row.name.ljust(names), "  ", what, "  " if row.how else "", one_line(row.how))
-        )
+def _row(row: Carried, data: Forecast) -> dict[str, Any]:
+    return {**asdict(row), "compatible": not data.refuses(row)}

@@ -1,6 +1,6 @@
 """What would become of a version's data in another one, told before anything runs.
 
-A row for each variable and for each struct, union and enum: what a swap would do with it if the program had changed it.
+A row for each variable and for each struct and union: what a swap would do with it if the program had changed it.
 Which ones it has changed only the running program knows; what it left as it was takes the new version's value.
 """
 
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midflight._version import Carried
+from midflight.artifact.compare_layouts import LIBRARY, named_records
+from midflight.artifact.elf import Elf
 from midflight.artifact.hooks import migrated
-from midflight.artifact.interface import Record
 from midflight.state import renames
 from midflight.state.layout import Layouts
 from midflight.state.match import match
+from midflight.state.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,31 +26,55 @@ if TYPE_CHECKING:
     from midflight.state.match import Matches
 
 _SHOWN = 8
-_LIBRARY = ("std::", "__gnu_cxx::", "struct __", "struct _IO", "union __")
-"""How the names of the system's own types begin."""
+_MODULE = "midflight_module"
+"""What a library that makes typed blocks refers to (midflight.h)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """``variables`` and ``types``: what becomes of each; ``warnings``: renames that name nothing."""
+    """``variables`` and ``types``: what becomes of each; ``warnings``: renames that name nothing.
+
+    ``blocks``: the types of which the old version makes typed blocks.
+    """
 
     variables: tuple[Carried, ...]
     types: tuple[Carried, ...]
     warnings: tuple[str, ...] = ()
+    blocks: frozenset[str] = frozenset()
+
+    def refuses(self, row: Carried) -> bool:
+        """Whether a swap would be refused for a row: one of a type counts where there may be blocks of it."""
+        return row.what == "refused" and (row in self.variables or row.name in self.blocks)
 
     @property
     def refused(self) -> tuple[Carried, ...]:
-        """The variables that couldn't be moved."""
-        return tuple(row for row in self.variables if row.what == "refused")
+        """What couldn't be moved."""
+        return tuple(row for row in (*self.variables, *self.types) if self.refuses(row))
 
 
-def forecast(old: Interface, new: Interface, data: bytes, pairs: Iterable[tuple[str, str]] = ()) -> Forecast:
-    """Return what would become of everything; ``data``: the new library's bytes, for the renames in its source."""
-    own, warnings = renames.read(data)
+def forecast(
+    old: Interface, new: Interface, old_data: bytes, new_data: bytes, pairs: Iterable[tuple[str, str]] = ()
+) -> Forecast:
+    """Return what would become of everything; the new library's bytes have the renames in its source."""
+    own, warnings = renames.read(new_data)
     found = renames.resolve([*own, *pairs], old, new)
     layouts = Layouts(old, new, found, migrated(new))
     matches = match(old, new, found)
-    return Forecast(tuple(_variables(layouts, matches)), tuple(_types(layouts)), (*warnings, *found.warnings))
+    types = tuple(_types(layouts))
+    blocks = frozenset(_made(old_data, [row.name for row in types if row.what == "refused"]))
+    return Forecast(tuple(_variables(layouts, matches)), types, (*warnings, *found.warnings), blocks)
+
+
+def _made(data: bytes, names: list[str]) -> Iterator[str]:
+    """Return of which types a library makes typed blocks: MF_NEW puts their names into its texts."""
+    elf = Elf(data)
+    if names and _MODULE in elf.undefined:
+        texts = Texts(elf)
+        yield from (name for name in names if _has(texts, name) or _has(texts, renames.bare(name)))
+
+
+def _has(texts: Texts, name: str) -> bool:
+    return texts.find(name.encode()) is not None
 
 
 def _variables(layouts: Layouts, matches: Matches) -> Iterator[Carried]:
@@ -104,11 +130,11 @@ def told(name: str, migration: Migration) -> Carried:
 def _types(layouts: Layouts) -> Iterator[Carried]:
     """Go through the records that the old version defines, by name; the first of each name counts."""
     after: dict[str, TypeId] = {}
-    for type_id, name in _records(layouts.new.interface):
+    for name, type_id, _ in named_records(layouts.new.interface):
         after.setdefault(renames.bare(name), type_id)
     done: set[str] = set()
-    for type_id, name in _records(layouts.old.interface):
-        if name in done or name.startswith(_LIBRARY):
+    for name, type_id, _ in named_records(layouts.old.interface):
+        if name in done or name.startswith(LIBRARY):
             continue
         done.add(name)
         other = after.get(layouts.renames.type_of(name))
@@ -116,9 +142,3 @@ def _types(layouts: Layouts) -> Iterator[Carried]:
             yield Carried(name, "dropped", "the new version has no such type")
         else:
             yield told(name, layouts.migration(type_id, other, block=True))
-
-
-def _records(interface: Interface) -> Iterator[tuple[TypeId, str]]:
-    for type_id, found in enumerate(interface.types):
-        if isinstance(found, Record) and found.name and found.size is not None:
-            yield type_id, found.name

@@ -107,17 +107,19 @@ func isState(groups ...*ast.CommentGroup) bool {
 
 // An offer is what a package offers, and the registration of it.
 type offer struct {
-	pack  *loaded
-	docs  docs
-	table *table
-	api   *midflightruntime.API
-	types []string // expressions of the types to register
+	pack   *loaded
+	docs   docs
+	table  *table
+	shapes *shapes
+	api    *midflightruntime.API
+	types  []string // expressions of the types to register
 }
 
 func newOffer(p *loaded) *offer {
 	found := newDocs(p)
 	o := &offer{pack: p, docs: found}
 	o.table = &table{own: p.types, docs: found, list: []typeInfo{}, numbers: map[string]int{}}
+	o.shapes = &shapes{table: o.table, list: []midflightruntime.Shape{}, numbers: map[string]int{}}
 	o.api = &midflightruntime.API{
 		Format: 1, Package: p.types.Name(), Path: p.request.path, Doc: packageDoc(p.files),
 		Functions: []funcInfo{}, Variables: []midflightruntime.Variable{}, Constants: []midflightruntime.Constant{},
@@ -128,7 +130,7 @@ func newOffer(p *loaded) *offer {
 		o.take(scope.Lookup(name))
 	}
 	o.registerTypes()
-	o.api.Types = o.table.list
+	o.api.Types, o.api.Shapes = o.table.list, o.shapes.list
 	return o
 }
 
@@ -209,6 +211,7 @@ func (o *offer) variable(one *types.Var) {
 	}
 	o.api.Variables = append(o.api.Variables, midflightruntime.Variable{
 		Name: one.Name(), Type: o.table.add(one.Type()), Doc: o.docs.of(one), Exported: one.Exported(), State: true,
+		Shape: o.shapes.add(one.Type()),
 	})
 }
 

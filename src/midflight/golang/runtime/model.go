@@ -13,6 +13,7 @@ type API struct {
 	Path        string     `json:"path"`
 	Doc         string     `json:"doc"`
 	Types       []Type     `json:"types"`
+	Shapes      []Shape    `json:"shapes"` // of the variables that are carried, and of what those lead to
 	Functions   []Func     `json:"functions"`
 	Variables   []Variable `json:"variables"`
 	Constants   []Constant `json:"constants"`
@@ -74,6 +75,21 @@ type Variable struct {
 	Doc      string `json:"doc"`
 	Exported bool   `json:"exported"`
 	State    bool   `json:"state"`
+	Shape    int    `json:"shape"`
+}
+
+// Shape is what is carried of a type; others are referred to by their place in the list, -1 for none.
+//
+// Kind is one of bool, int, uint, float, complex, string, bytes, slice, array, map, pointer, struct, marshaled (a struct
+// that writes itself), any (an interface) and code (what can't be carried).
+type Shape struct {
+	Kind   string  `json:"kind"`
+	Text   string  `json:"text"`
+	Bits   int     `json:"bits"`
+	Length int     `json:"length"`
+	Elem   int     `json:"elem"`
+	Key    int     `json:"key"`
+	Fields []Field `json:"fields"`
 }
 
 // Constant is an exported constant; Value is what Go's compiler makes of it, as text.

@@ -86,7 +86,7 @@ func registerPlugin(path string, open func(path string) (*Plugin, error)) (*API,
 		return nil, err
 	}
 	SetPackage("main", "")
-	api := &API{Format: 1, Package: "main", Functions: []Func{}, Variables: []Variable{}}
+	api := &API{Format: 1, Package: "main", Functions: []Func{}, Variables: []Variable{}, Shapes: []Shape{}}
 	d := newDescriber()
 	d.registers = true
 	for _, name := range found.Names {
@@ -102,7 +102,7 @@ func registerPlugin(path string, open func(path string) (*Plugin, error)) (*API,
 			if t := value.Type().Elem(); !isSupported(t) {
 				api.Skipped = append(api.Skipped, Skipped{name, "a " + typeName(t) + " can't leave Go"})
 			} else {
-				api.Variables = append(api.Variables, Variable{Name: name, Type: d.add(t), Exported: true})
+				api.Variables = append(api.Variables, Variable{Name: name, Type: d.add(t), Exported: true, Shape: -1})
 				AddVariable(name, symbol, false)
 			}
 		}

@@ -16,6 +16,9 @@ var leftOut = map[string]bool{
 	"sync.Mutex": true, "sync.RWMutex": true, "sync.WaitGroup": true, "sync.Cond": true, "sync.Pool": true,
 }
 
+// IsLeftOut tells whether fields of a type are never carried.
+func IsLeftOut(spelled string) bool { return leftOut[spelled] }
+
 const deepestState = 1_000_000
 
 var (

@@ -87,6 +87,19 @@ class Variable(msgspec.Struct, frozen=True):
     doc: str = ""
     exported: bool = True
     state: bool = False
+    shape: int = -1
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What is carried of a type; others are referred to by their number in the list."""
+
+    kind: str
+    text: str = ""
+    bits: int = 0
+    length: int = 0
+    elem: int = -1
+    key: int = -1
+    fields: tuple[Field, ...] = ()
 
 
 class Constant(msgspec.Struct, frozen=True):
@@ -114,6 +127,7 @@ class API(msgspec.Struct, frozen=True):
     path: str = ""
     doc: str = ""
     types: tuple[Type, ...] = ()
+    shapes: tuple[Shape, ...] = ()
     functions: tuple[Func, ...] = ()
     variables: tuple[Variable, ...] = ()
     constants: tuple[Constant, ...] = ()
@@ -154,6 +168,7 @@ def read_api(data: bytes) -> API:
             raise BadLibraryError("the Go host program is cut off", todo="build it again")
         api = _decoder.decode(text)
         _check(api.types, _direct(api))
+        _check_shapes(api)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         what = f"what the Go host program says about itself can't be read ({error})"
         raise BadLibraryError(what, todo="build it again") from None
@@ -181,6 +196,14 @@ def _check(types: tuple[Type, ...], used: list[int]) -> None:
         used += _used((*one.methods, *one.signature))
     if any(not 0 <= number < len(types) for number in used):
         raise msgspec.ValidationError("a type is missing")
+
+
+def _check_shapes(api: API) -> None:
+    used = [one.shape for one in api.variables]
+    for one in api.shapes:
+        used += [one.elem, one.key, *(field.type for field in one.fields)]
+    if any(not -1 <= number < len(api.shapes) for number in used):
+        raise msgspec.ValidationError("a shape is missing")
 
 
 def _direct(api: API) -> list[int]:
