@@ -35,6 +35,7 @@ cell_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->current);
     Py_VISIT(self->owner);
+    Py_VISIT(self->canary);
     return 0;
 }
 
@@ -47,6 +48,7 @@ cell_clear(PyObject *object)
     entries_follow(self);
     Py_XDECREF(before);
     Py_CLEAR(self->owner);
+    Py_CLEAR(self->canary);
     return 0;
 }
 

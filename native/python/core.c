@@ -62,12 +62,23 @@ after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+/* For lanes whose calls are made in Python. */
+static PyObject *
+raised_by_callback(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    if (innermost != NULL) {
+        note_raised_by_callback(innermost);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"check", check, METH_O, "Raise unless these bytes can be loaded safely; return whether they can be unloaded."},
     {"needs", needs, METH_O, "Return ([names of needed libraries], [search paths])."},
     {"switch", cell_switch, METH_O, "Make each table current in its cell, all at once."},
     {"trace", (PyCFunction)(void (*)(void))trace_run, METH_VARARGS | METH_KEYWORDS, "Follow all pointers from some roots on."},
     {"run_guarded", run_guarded, METH_VARARGS, "Run a hook; return its result, or (signal, address) of its crash."},
+    {"raised_by_callback", raised_by_callback, METH_NOARGS, "Note that what is about to leave a call is a callback's."},
     {"after_fork", after_fork, METH_NOARGS, "Forget the calls and threads that a fork didn't take along."},
     {NULL, NULL, 0, NULL},
 };
@@ -80,7 +91,7 @@ execute(PyObject *module)
                                         link_ready,     worker_ready,  shared_ready,  entries_ready, holder_ready,
                                         mapping_ready,  plan_ready,    trace_ready,
                                         gate_ready,     heap_ready, block_ready,
-                                        crashes_ready};
+                                        crashes_ready,  observer_ready, canary_ready};
     /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "midflight serves the main interpreter only");

@@ -86,6 +86,10 @@ typedef struct Binding {
 typedef struct Entry Entry;
 typedef struct Seat Seat;
 
+/* What notes calls, and what shares them out (observer.h, canary.c). */
+typedef struct Observer Observer;
+typedef struct Canary Canary;
+
 /* All functions of one version.  `inside`, `pins` and `pointers` say what holds it. */
 typedef struct Table {
     PyObject_HEAD
@@ -96,10 +100,12 @@ typedef struct Table {
     bool watched;        /* on_idle or gate is set: whoever leaves has somebody to tell */
     PyObject *on_idle;   /* called when the last holder leaves; NULL: nobody is waiting */
     struct Gate *gate;   /* borrowed: what holds calls back; NULL: nothing does */
+    Observer *observer;  /* owned: notes what becomes of calls; NULL: nobody wants to know */
+    bool diverted;       /* a canary gives some of its calls to another table */
     Seat *seats;         /* owned: where stable pointers lead in this version, or led */
     PyObject *label;
     struct Table *previous, *next; /* all tables, for a fork's child */
-    Py_ssize_t count;    /* of slots that calls see: none while there is a gate, which is how they come to it for free */
+    Py_ssize_t count;    /* of slots that calls see: none while something is in their way, see table_show */
     Py_ssize_t size;     /* of slots */
     Binding **bindings; /* by slot, owned; NULL: this version has no such function.  May grow: never keep the array */
 } Table;
@@ -112,6 +118,7 @@ typedef struct Cell {
     PyObject *ended;
     PyObject *owner;  /* kept alive as long as any function is */
     Entry *entries;
+    Canary *canary;   /* owned: gives some calls to another table; NULL: nothing does */
     PyObject *weakrefs;
 } Cell;
 
@@ -127,7 +134,7 @@ extern _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")))
 
 extern PyTypeObject *BindingType, *TableType, *CellType, *FunctionType, *PointerType, *CallbackType, *ImageType;
 extern PyTypeObject *WorkerType, *LinkType, *SharedType, *GateType, *ForwardType, *HolderType;
-extern PyTypeObject *HeapType, *ViewType, *BlockType;
+extern PyTypeObject *HeapType, *ViewType, *BlockType, *ObserverType, *CanaryType;
 
 int binding_ready(PyObject *module);
 int table_ready(PyObject *module);
@@ -143,6 +150,8 @@ int mapping_ready(PyObject *module);
 int plan_ready(PyObject *module);
 int trace_ready(PyObject *module);
 int gate_ready(PyObject *module);
+int observer_ready(PyObject *module);
+int canary_ready(PyObject *module);
 int entries_ready(PyObject *module);
 int holder_ready(PyObject *module);
 int block_ready(PyObject *module);
@@ -154,6 +163,7 @@ int heap_ready(PyObject *module);
 typedef struct Errors {
     PyObject *argument_type, *argument_range, *missing, *unsupported, *unloaded, *native_exception;
     PyObject *bad_library, *wrong_machine, *load, *constructor, *swap_inside, *base;
+    PyObject *faults, *crashes, *not_called; /* tuples of classes: whose doing an exception is, see _errors.py */
 } Errors;
 
 extern Errors errors;
@@ -170,6 +180,10 @@ void raise_native(PyObject *type, PyObject *subject, const mf_exception_text *te
 /* A call has left a table that is watched: tells its gate, and calls table->on_idle if nothing holds the table any more.
  * Keeps the current exception. */
 void table_left(Table *table);
+
+/* Lets calls see the table's slots, unless a gate, an observer or a canary wants them to come by: a call that sees no slot
+ * finds out in call_hidden what is in its way, and all others pay nothing for any of these. */
+void table_show(Table *table);
 
 /* Whether this thread is inside a call of this version. */
 bool table_entered_here(const Table *table);
@@ -225,6 +239,16 @@ bool leave_behind(void);
 /* Raises what a callback or a C++ function left behind; returns NULL. */
 PyObject *raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding);
 
+/* Notes, for whoever observes a call, that the exception which is about to leave it is what a callback raised. */
+void note_raised_by_callback(const Frame *frame);
+
+/* ---- who is inside (callers.c) ------------------------------------------------------------------------------------- */
+
+typedef bool frame_test(const Frame *frame, const void *what);
+
+/* [(thread, [functions, innermost first; a hook: the version])] for the frames that pass the test. */
+PyObject *callers_of(frame_test *wanted, const void *what);
+
 /* In a fork's child: only this thread's calls exist, and no gate is closed. */
 void table_after_fork(void);
 
@@ -252,6 +276,11 @@ void gate_left(struct Gate *gate);
 /* In a fork's child: nobody would ever open it. */
 void gate_forget(struct Gate *gate);
 
+/* ---- the canary (canary.c) ----------------------------------------------------------------------------------------- */
+
+/* The table in which a call of this slot is to run; its arguments may have NULLs among them. */
+Table *canary_choose(Canary *canary, Table *current, Py_ssize_t slot, PyObject *const *args, Py_ssize_t count);
+
 /* `link`: of the worker in whose memory it points; NULL: in this process's. */
 PyObject *pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *target, PyObject *ctype,
                       PyObject *link);
@@ -263,6 +292,7 @@ typedef struct Pointed {
 } Pointed;
 
 Pointed pointer_parts(PyObject *pointer); /* borrowed */
+Table *pointer_table(PyObject *pointer);  /* the version that has returned it; borrowed */
 
 /* As pointer_address, for `object`, whatever it is, that knows this. */
 int pointed_address(const Pointed *pointed, PyObject *object, const Param *param, PyObject *function, uint64_t *address,

@@ -22,6 +22,9 @@ errors_ready(void)
         {&errors.constructor, "ConstructorError"},
         {&errors.swap_inside, "SwapInsideError"},
         {&errors.base, "MidflightError"},
+        {&errors.faults, "FAULTS"},
+        {&errors.crashes, "CRASHES"},
+        {&errors.not_called, "NOT_CALLED"},
     };
     PyObject *module = PyImport_ImportModule("midflight._errors");
     if (module == NULL) {

@@ -7,7 +7,7 @@
  *   stays loaded.
  * - Arguments stay alive and buffers stay exported for as long as the call runs.
  */
-#include "core.h"
+#include "observer.h"
 
 #include <structmember.h>
 
@@ -44,6 +44,7 @@ raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding)
     }
     if (frame->pending != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(frame->pending), frame->pending);
+        note_raised_by_callback(frame);
         Py_CLEAR(frame->pending);
     } else {
         raise_native(errors.native_exception, binding->name, &text);
@@ -315,19 +316,34 @@ order_arguments(const Binding *binding, PyObject *const *args, Py_ssize_t count,
 
 static PyObject *call_binding(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count);
 
+/* A call that somebody wants to know about.  `keywords`: only of a raw one, else NULL. */
+static __attribute__((noinline, cold)) PyObject *
+call_seen(Table *table, Py_ssize_t slot, const Binding *binding, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Observation seen;
+    observe_begin(&seen, table, slot, binding, args, count, keywords != NULL);
+    PyObject *result = keywords != NULL ? call_slow(table, binding, args, count, keywords)
+                                        : call_binding(table, binding, args, count);
+    observe_end(&seen, result);
+    return result;
+}
+
 static __attribute__((noinline)) PyObject *
-call_with_keywords(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+call_with_keywords(Table *table, Py_ssize_t slot, const Binding *binding, PyObject *const *args, Py_ssize_t count,
+                   PyObject *keywords)
 {
     PyObject *ordered[MF_INTEGER_REGISTERS + MF_STACK_WORDS];
     Py_ssize_t given = count + PyTuple_GET_SIZE(keywords);
     if (binding->raw) {
-        return call_slow(table, binding, args, count, keywords);
+        return table->observer != NULL ? call_seen(table, slot, binding, args, count, keywords)
+                                       : call_slow(table, binding, args, count, keywords);
     }
     if (binding->unusable == NULL && count <= binding->param_count &&
         order_arguments(binding, args, count, keywords, ordered) != 0) {
         return NULL;
     }
-    return call_binding(table, binding, ordered, given);
+    return table->observer != NULL ? call_seen(table, slot, binding, ordered, given, NULL)
+                                   : call_binding(table, binding, ordered, given);
 }
 
 /* Any call, whatever its arguments are. */
@@ -368,12 +384,13 @@ call_integers(Table *table, const Binding *binding, PyObject *const *args, Py_ss
     return run(&frame, binding, &registers, true);
 }
 
-/* The version has no such function, or a gate hides it: whoever doesn't have to wait there finds it all the same, and
- * whoever has waited starts over with what is current then. */
+/* The version has no such function, or something is in the way.  Whoever doesn't have to wait at a gate finds it all the same,
+ * and whoever has waited starts over with what is current then. */
 static __attribute__((noinline, cold)) PyObject *
 call_hidden(Function *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     Table *table;
+    Py_ssize_t named = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
     int passed = 0;
     while ((table = self->cell->current) != NULL && table->gate != NULL && passed == 0) {
         passed = gate_pass(table);
@@ -381,12 +398,18 @@ call_hidden(Function *self, PyObject *const *args, Py_ssize_t count, PyObject *k
     if (table == NULL || passed < 0) {
         return table == NULL ? no_table(self) : NULL;
     }
+    if (self->cell->canary != NULL) {
+        table = canary_choose(self->cell->canary, table, self->slot, args, count + named);
+    }
     const Binding *binding = self->slot < table->size ? table->bindings[self->slot] : NULL;
     if (binding == NULL) {
         return no_binding(self, table);
     }
-    return keywords != NULL && PyTuple_GET_SIZE(keywords) != 0 ? call_with_keywords(table, binding, args, count, keywords)
-                                                               : call_binding(table, binding, args, count);
+    if (named != 0) {
+        return call_with_keywords(table, self->slot, binding, args, count, keywords);
+    }
+    return table->observer != NULL ? call_seen(table, self->slot, binding, args, count, NULL)
+                                   : call_binding(table, binding, args, count);
 }
 
 static PyObject *
@@ -403,7 +426,7 @@ function_call(PyObject *object, PyObject *const *args, size_t flags, PyObject *k
     }
     Py_ssize_t count = PyVectorcall_NARGS(flags);
     if (unlikely(keywords != NULL && PyTuple_GET_SIZE(keywords) != 0)) {
-        return call_with_keywords(table, binding, args, count, keywords);
+        return call_with_keywords(table, self->slot, binding, args, count, keywords);
     }
     if (likely(count == binding->integer_count)) {
         return call_integers(table, binding, args, count);

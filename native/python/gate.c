@@ -1,8 +1,8 @@
 /* Gate: holds calls back while a version's state moves.
  *
  * Guarantees, all under the GIL:
- * - From its making until it is opened a gate hides the bindings of its tables, so that a call finds none, and comes here.
- *   A call that doesn't meet a gate pays nothing for it.
+ * - From its making until it is opened a gate hides the slots of its tables (table_show), so that calls come here.  A call
+ *   that doesn't meet a gate pays nothing for it.
  * - A thread that is inside a table of the gate goes through, or it could never come out.  So does one that is inside a
  *   table of another gate that isn't empty yet: two gates may not wait for each other's callers.
  * - Everybody else waits, without the GIL; a signal handler may end that with an exception.  The thread that moves the
@@ -12,7 +12,6 @@
  */
 #include "core.h"
 
-#include <pthread.h>
 #include <structmember.h>
 
 #include "../channel.h"
@@ -61,7 +60,7 @@ static void
 set_gate(Table *table, Gate *gate)
 {
     table->gate = gate;
-    table->count = gate == NULL ? table->size : 0;
+    table_show(table);
     table->watched = gate != NULL || table->on_idle != NULL;
     entries_gate(table);
 }
@@ -278,53 +277,16 @@ gate_wait(PyObject *object, PyObject *timeout)
 
 /* ---- who is inside ------------------------------------------------------------------------------------------------- */
 
-/* Where another thread keeps its `innermost`: thread-local variables of this model lie at the same distance from every
- * thread's descriptor, which is what glibc's pthread_t points to, and Python's number of a thread is. */
-static Frame *
-innermost_of(unsigned long thread)
+static bool
+is_held(const Frame *frame, const void *gate)
 {
-    intptr_t distance = (intptr_t)&innermost - (intptr_t)pthread_self();
-    return *(Frame **)(uintptr_t)((intptr_t)thread + distance);
+    return frame->table->gate == gate;
 }
 
-/* Adds (thread, [names of functions, innermost first]) if it is inside. */
-static int
-add_calls(const Gate *self, PyObject *list, PyObject *thread)
-{
-    unsigned long number = PyLong_AsUnsignedLong(thread);
-    PyObject *names = PyErr_Occurred() ? NULL : PyList_New(0);
-    int problem = names == NULL ? -1 : 0;
-    for (const Frame *frame = problem == 0 ? innermost_of(number) : NULL; frame != NULL; frame = frame->outer) {
-        if (problem == 0 && frame->table->gate == self) {
-            problem = PyList_Append(names, frame->binding != NULL ? frame->binding->name : frame->table->label);
-        }
-    }
-    if (problem == 0 && PyList_GET_SIZE(names) != 0) {
-        PyObject *item = PyTuple_Pack(2, thread, names);
-        problem = item != NULL ? PyList_Append(list, item) : -1;
-        Py_XDECREF(item);
-    }
-    Py_XDECREF(names);
-    return problem;
-}
-
-/* A thread that is inside a call from Python has a Python frame, and so is alive: sys._current_frames() lists it, and nothing
- * here gives up the GIL, under which frames come and go. */
 static PyObject *
 gate_callers(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    PyObject *function = PySys_GetObject("_current_frames"); /* borrowed */
-    PyObject *frames = function != NULL ? PyObject_CallNoArgs(function) : NULL;
-    PyObject *list = frames != NULL ? PyList_New(0) : NULL;
-    PyObject *thread, *value;
-    Py_ssize_t position = 0;
-    while (list != NULL && PyDict_Next(frames, &position, &thread, &value)) {
-        if (add_calls((Gate *)object, list, thread) != 0) {
-            Py_CLEAR(list);
-        }
-    }
-    Py_XDECREF(frames);
-    return list;
+    return callers_of(is_held, object);
 }
 
 static PyObject *

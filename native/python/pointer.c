@@ -49,6 +49,12 @@ pointer_new(Table *table, uintptr_t address, PyObject *type_name, PyObject *targ
     return (PyObject *)self;
 }
 
+Table *
+pointer_table(PyObject *object)
+{
+    return ((Pointer *)object)->table;
+}
+
 int
 pointer_address(PyObject *object, const Param *param, PyObject *function, uint64_t *address, const PyObject *link)
 {

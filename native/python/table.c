@@ -7,9 +7,10 @@
  *   the caller has made sure that no cell offers it.
  * - on_idle is called at least once after the last holder has left, if it was set before that.
  * - Calls through stable pointers are counted outside of the GIL, and are the only ones that leave without telling.
- * - While a gate is closed calls see no slot, and so come to the gate; everybody else sees them all.
+ * - While a gate is closed, or somebody observes calls or shares them out, calls see no slot, and so come to what is in
+ *   their way; everybody else sees them all.
  */
-#include "core.h"
+#include "observer.h"
 
 #include <structmember.h>
 
@@ -42,6 +43,12 @@ delist(Table *self)
 }
 
 void
+table_show(Table *self)
+{
+    self->count = self->gate == NULL && self->observer == NULL && !self->diverted ? self->size : 0;
+}
+
+void
 table_after_fork(void)
 {
     for (Table *table = all_tables; table != NULL; table = table->next) {
@@ -53,6 +60,7 @@ table_after_fork(void)
     for (Frame *frame = innermost; frame != NULL; frame = frame->outer) {
         frame->table->inside++;
     }
+    observers_after_fork();
 }
 
 void
@@ -91,7 +99,7 @@ grow(Table *self, Py_ssize_t count)
     memset(bindings + self->size, 0, (size_t)(count - self->size) * sizeof *bindings);
     self->bindings = bindings;
     self->size = count;
-    self->count = self->gate == NULL ? count : 0;
+    table_show(self);
     return 0;
 }
 
@@ -164,10 +172,20 @@ table_traverse(PyObject *object, visitproc visit, void *arg)
     Table *self = (Table *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->on_idle);
+    Py_VISIT(self->observer);
     for (Py_ssize_t i = 0; i < self->size; i++) {
         Py_VISIT(self->bindings[i]);
     }
     return 0;
+}
+
+static void
+set_observer(Table *self, PyObject *observer)
+{
+    PyObject *before = (PyObject *)self->observer;
+    self->observer = (Observer *)Py_XNewRef(observer);
+    table_show(self);
+    Py_XDECREF(before);
 }
 
 static int
@@ -175,6 +193,7 @@ table_clear(PyObject *object)
 {
     Table *self = (Table *)object;
     Py_CLEAR(self->on_idle);
+    set_observer(self, NULL);
     return 0;
 }
 
@@ -214,6 +233,24 @@ static int
 table_put_on_idle(PyObject *object, PyObject *callback, void *Py_UNUSED(closure))
 {
     set_on_idle((Table *)object, callback != Py_None ? callback : NULL);
+    return 0;
+}
+
+static PyObject *
+table_get_observer(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *observer = (PyObject *)((Table *)object)->observer;
+    return Py_NewRef(observer != NULL ? observer : Py_None);
+}
+
+static int
+table_put_observer(PyObject *object, PyObject *observer, void *Py_UNUSED(closure))
+{
+    if (observer == NULL || (observer != Py_None && !Py_IS_TYPE(observer, ObserverType))) {
+        PyErr_SetString(PyExc_TypeError, "observer must be an Observer or None");
+        return -1;
+    }
+    set_observer((Table *)object, observer != Py_None ? observer : NULL);
     return 0;
 }
 
@@ -290,6 +327,18 @@ table_is_entered_here(PyObject *object, PyObject *Py_UNUSED(unused))
     return PyBool_FromLong(table_entered_here((Table *)object));
 }
 
+static bool
+is_in(const Frame *frame, const void *table)
+{
+    return frame->table == table;
+}
+
+static PyObject *
+table_callers(PyObject *object, PyObject *Py_UNUSED(unused))
+{
+    return callers_of(is_in, object);
+}
+
 static PyMemberDef members[] = {
     {"pins", T_PYSSIZET, offsetof(Table, pins), READONLY, "Pins that are held."},
     {"pointers", T_PYSSIZET, offsetof(Table, pointers), READONLY, "Pointer objects that are alive."},
@@ -314,6 +363,7 @@ table_get_unheard(PyObject *object, void *Py_UNUSED(closure))
 static PyGetSetDef getters[] = {
     {"inside", table_get_inside, NULL, "Calls under way.", NULL},
     {"unheard", table_get_unheard, NULL, "Those of them that end without telling anybody: through stable pointers.", NULL},
+    {"observer", table_get_observer, table_put_observer, "What notes its calls, or None.", NULL},
     {"on_idle", table_get_on_idle, table_put_on_idle, "Called without arguments when the last holder leaves.", NULL},
     {NULL},
 };
@@ -325,6 +375,7 @@ static PyMethodDef methods[] = {
     {"leave", table_leave, METH_NOARGS, "Count it out."},
     {"pin", table_pin, METH_NOARGS, "Hold the version."},
     {"unpin", table_unpin, METH_NOARGS, "Let go of it."},
+    {"callers", table_callers, METH_NOARGS, "Who is inside, by calls from Python."},
     {"entered_here", table_is_entered_here, METH_NOARGS, "Return whether this thread is inside a call of this version."},
     {NULL},
 };

@@ -52,7 +52,7 @@ class Generation:
     its hooks that were waited for in vain, maybe; ``unloading_wanted``: whether its hook midflight_unloading is still
     to run; ``unloading``: that hook, once it runs; ``hook_timeout``: seconds that it may take.  ``carried``: keys of
     the variables that the version before has left it, in the process ``carried_to`` (0: this one); ``kept_for``: what
-    still points into it, a text each.
+    still points into it, a text each.  ``observer``: what has ever noted its calls, see `midflight._observing`.
     """
 
     version: Version
@@ -69,6 +69,7 @@ class Generation:
     carried: frozenset[str] = frozenset()
     carried_to: int = 0
     kept_for: tuple[str, ...] = ()
+    observer: _core.Observer | None = None
 
     @property
     def table(self) -> _core.Table:

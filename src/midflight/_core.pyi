@@ -10,7 +10,7 @@ An *item* says what a pointer points to: "i" signed integer, "u" unsigned intege
 character, "r" struct or union, "p" pointer, "v" anything (`void *`), "o" nothing that Python can provide.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, final
 
 from _typeshed import ReadableBuffer, StrPath, WriteableBuffer
@@ -106,6 +106,56 @@ class Gate:
         """Let everybody go on.  May be done again."""
     def callers(self) -> list[tuple[int, list[str]]]:
         """Return who is inside: the thread's number and the functions, innermost first (a hook: the version)."""
+
+def raised_by_callback() -> None:
+    """Note that the exception which is about to leave the call that this thread is in is what a callback raised.
+
+    For lanes whose calls are made in Python: an `Observer` doesn't count it as the version's own.
+    """
+
+BucketFacts: TypeAlias = tuple[int, int, int]
+"""The smallest and the greatest number of nanoseconds in it, and how many calls took so long."""
+
+CallFacts: TypeAlias = tuple[int, int, int, int, int, int, list[BucketFacts]]
+"""calls; of them errors; of these crashes; calls that were to be kept and couldn't be; nanoseconds of all calls, of the
+longest one; the calls by how long they took (HdrHistogram's buckets, each at most a sixteenth wide)."""
+
+SampleFacts: TypeAlias = tuple[tuple[Any, ...], Any, str | None, tuple[bytes | None, ...]]
+"""arguments, result, class of the exception or None, what was written into each argument.
+
+Values are immutable ones, or (class, bytes, format) of a buffer or a struct."""
+
+@final
+class Observer:
+    """Notes the calls of the tables that have it; made for one version.
+
+    Errors are exceptions of `midflight._errors.FAULTS` that no callback has raised; calls that end with one of
+    NOT_CALLED aren't counted at all.
+    """
+
+    on_crash: Callable[[], object] | None
+    def __new__(cls, share: float = 0.0, kept: Iterable[int] = ()) -> Observer:
+        """``share`` of the calls of the slots ``kept`` have their arguments and results kept, at most 32 of each."""
+    def figures(self) -> dict[int, CallFacts]:
+        """Return what has been counted, by slot."""
+    def samples(self) -> dict[int, list[SampleFacts]]:
+        """Return the calls that are kept, by slot."""
+    def under_way(self) -> list[tuple[int, int, float]]:
+        """Return the calls that haven't ended, the last one first: slot, thread, seconds."""
+
+@final
+class Canary:
+    """Gives a share of a cell's calls to another table, from its making until `end`.
+
+    A call that is made inside of one of the two tables stays there, and one that is given a `Pointer` runs where that
+    comes from.
+    """
+
+    given: int
+    def __new__(cls, cell: Cell, candidate: Table, share: float) -> Canary:
+        """Raises ValueError for a cell that has ended, or has a canary already."""
+    def end(self) -> None:
+        """Give all calls to the current version again.  May be done again."""
 
 def after_fork() -> None:
     """In the child of a fork: forget the calls and threads that stayed behind."""
@@ -212,6 +262,7 @@ class Table:
     pointers: int
     closed: bool
     label: str
+    observer: Observer | None
     on_idle: Callable[[], object] | None
     def __new__(cls, label: str, bindings: Sequence[Binding | None]) -> Table: ...
     def put(self, slot: int, binding: Binding, /) -> None:
@@ -228,6 +279,8 @@ class Table:
     def pin(self) -> None:
         """Hold the version.  Raises `UnloadedError` once it is closed."""
     def unpin(self) -> None: ...
+    def callers(self) -> list[tuple[int, list[str]]]:
+        """Return who is inside by calls from Python, as `Gate.callers` does."""
     def entered_here(self) -> bool:
         """Return whether this thread is inside a call of this version."""
 

@@ -470,3 +470,15 @@ class HandleError(MidflightError, LookupError):
 
 class TriggerError(MidflightError, ValueError):
     """What should start swaps can't be set up as asked: a wrong signal, thread, or number of seconds."""
+
+
+# ---- whose doing it is -----------------------------------------------------------------------------------------------
+
+CRASHES = (WorkerCrashedError, ModuleCrashed)
+"""A call ended like this because the code of its version crashed."""
+
+FAULTS = (*CRASHES, NativeExceptionError, CallTimeoutError, GoError, GoPanicError)
+"""A call ended like this because of what the code of its version did: what soak counts as errors."""
+
+NOT_CALLED = (ArgumentTypeError, ArgumentRangeError, UnsupportedFunctionError, MissingFunction, UnloadedError)
+"""A call like this never reached the code: the caller's mistake."""

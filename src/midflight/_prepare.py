@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from midflight import _hooks, _retire, lanes
+from midflight import _hooks, _observing, _retire, lanes
 from midflight._control import Control, Generation
 from midflight._errors import MidflightError, UnresolvedSymbolError
 from midflight._lane import Wanted
@@ -118,6 +118,7 @@ def prepare(
         discard(control, generation)
         raise
     generation.unloading_wanted = True
+    _observing.begin_recording(control, generation)
     return generation
 
 

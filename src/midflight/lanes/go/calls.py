@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from midflight import _core
 from midflight._cancellation import Cancellation
 from midflight._errors import (
     ArgumentRangeError,
@@ -227,6 +228,7 @@ class Caller:
             )
             raise GoError(text, type_name=type_name, chain=tuple(chain), results=values, subject=self.subject)
         if kind == wire.RAISED and callbacks is not None and rest[0] < len(callbacks.raised):
+            _core.raised_by_callback()
             raise callbacks.raised[rest[0]]
         raise_failure(kind, rest, self.subject)
 
