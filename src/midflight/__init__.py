@@ -63,6 +63,7 @@ from midflight._events import Loaded, Refused, Swapped, subscribe
 from midflight._function_pointer import pointer
 from midflight._handles import Handle, handle, object_of, release
 from midflight._hooks import Swapping, after_swap, before_swap
+from midflight._inspect import inspect
 from midflight._load import load, unload
 from midflight._migrations import migrate, renamed
 from midflight._offer import offer
@@ -76,6 +77,7 @@ from midflight._variables import Variables
 from midflight._version import Carried, Report, Version
 from midflight._wrap import wrap
 from midflight.build.headers import include
+from midflight.inspection.model import Finding, Inspection
 from midflight.lanes import Limits
 from midflight.triggers.signals import on_signal
 from midflight.triggers.timer import every
@@ -97,6 +99,7 @@ __all__ = [
     "ConstructorError",
     "ControlError",
     "Diagnostic",
+    "Finding",
     "Function",
     "GateTimeoutError",
     "GoError",
@@ -105,6 +108,7 @@ __all__ = [
     "HandleError",
     "HookError",
     "IncompatibleError",
+    "Inspection",
     "IntegrityError",
     "InterfaceError",
     "Limits",
@@ -158,6 +162,7 @@ __all__ = [
     "function",
     "handle",
     "include",
+    "inspect",
     "load",
     "migrate",
     "new",

@@ -12,6 +12,7 @@ import click
 
 from midflight._errors import MidflightError
 from midflight.cli.console import err, say_error
+from midflight.cli.exit_codes import EXIT_CODES, NO_VERDICT
 from midflight.cli.serve import serve
 
 if TYPE_CHECKING:
@@ -165,6 +166,67 @@ def diff(old: str, new: str, flags: str, interface: str | None, *, as_json: bool
         diff_view.show(found, out())
     if not found.compatible:
         raise click.exceptions.Exit(1)
+
+
+class _NoVerdict(_Failure):
+    """Nothing could be judged."""
+
+    exit_code = NO_VERDICT
+
+
+class _Misuse(click.UsageError):
+    """A wrong usage of a command whose exit codes are verdicts."""
+
+    exit_code = NO_VERDICT
+
+
+class _Judging(click.Command):
+    """A command whose exit codes are verdicts, so that what isn't one needs a code of its own."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **more)
+        except click.UsageError as error:
+            raise _Misuse(error.message, error.ctx) from error
+
+
+def _print_schema(context: click.Context, _option: click.Parameter, wanted: Any) -> None:
+    from midflight.cli.doctor import schema_text
+
+    if wanted:
+        click.echo(schema_text())
+        context.exit()
+
+
+@midflight_command.command(cls=_Judging)
+@_source_options
+@click.argument("library", metavar="LIB")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option(
+    "--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
+    help="Print the JSON Schema of --json.",
+)  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="Leave nothing out of long lists.")
+def doctor(library: str, flags: str, interface: str | None, *, as_json: bool, everything: bool) -> None:
+    """Say whether LIB can be swapped and unloaded, without loading it.
+
+    LIB is a library, or a source file that is built first.  Tells what stands in the way and how to mend it.  Exit
+    codes: 0 swappable, 1 swappable but stays resident, 2 needs a worker, 3 refused, 4 there is no verdict (no such
+    file, a failed build, a wrong usage).
+    """
+    from midflight.cli import doctor as examination
+    from midflight.cli.loading import Options
+
+    try:
+        found = examination.doctor(library, Options(flags, interface), err())
+    except MidflightError as error:
+        raise _NoVerdict(error) from error
+    if as_json:
+        click.echo(examination.as_json(found))
+    else:
+        examination.show(found, examination.console(), everything=everything)
+    if code := EXIT_CODES[found.verdict]:
+        raise click.exceptions.Exit(code)
 
 
 @midflight_command.command()

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from midflight import _core
 from midflight._errors import SourceError
 from midflight.build.go_host import is_go_host
+from midflight.inspection.hosting import reason_for_worker
 from midflight.lanes.native import NativeLane
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def is_remote(lane: str | None) -> bool:
 def choose(options: LaneOptions, artifact: Artifact, data: bytes) -> tuple[Lane, str]:
     """Return the lane for an artifact, and why it isn't the usual one, else "".  Runs none of its code.
 
-    Raises `BadLibraryError` or `WrongMachineError` for what can't be loaded at all.
+    Raises `BadLibraryError` or `WrongMachineError` for what can't be loaded at all, `LoadError` or `InterfaceError` for
+    what mustn't be: a sanitizer's runtime, a Python extension module.
     """
     if is_remote(options.lane):
         from midflight.lanes.remote import RemoteArtifact, RemoteLane  # noqa: PLC0415
@@ -79,12 +80,12 @@ def choose(options: LaneOptions, artifact: Artifact, data: bytes) -> tuple[Lane,
         from midflight.lanes.go import GoLane  # noqa: PLC0415
 
         return GoLane(options), ""
-    unloadable = _core.check(data)
-    if options.lane == "here" or (unloadable and options.lane is None):
+    reason = reason_for_worker(data)
+    if options.lane == "here" or (not reason and options.lane is None):
         return _HERE, ""
     # Imported when it is first needed.
     from midflight.lanes.worker import WorkerLane  # noqa: PLC0415
 
     if options.lane == "worker":
         return WorkerLane(options), ""
-    return WorkerLane(options), "it can't be unloaded (DF_1_NODELETE, as Go's libraries have it)"
+    return WorkerLane(options), reason

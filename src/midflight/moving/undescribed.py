@@ -11,19 +11,12 @@ from typing import TYPE_CHECKING
 from midflight._fork import Lock
 from midflight._version import Carried
 from midflight.artifact.elf import Elf
-from midflight.artifact.layout import size_of
+from midflight.artifact.gaps import find_gaps
 from midflight.artifact.symbol_table import read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from midflight._control import Generation
     from midflight._lane import Data
-    from midflight.artifact.interface import Interface
-
-_SECTIONS = (".data", ".bss", ".ldata", ".lbss", ".tm_clone_table")
-_LEAST = 8
-"""Bytes: smaller gaps are padding, or the start-up code's own flags."""
 
 
 def changed(old: Generation, data: Data) -> Carried | None:
@@ -52,30 +45,10 @@ def gaps_of(old: Generation) -> tuple[tuple[int, int], ...]:
     with _mutex:
         found = _remembered.get(key)
     if found is None:
-        found = tuple(_gaps(old.artifact.read(), old.interface))
+        elf = Elf(old.artifact.read())
+        found = tuple(find_gaps(elf, old.interface, read_names(elf)))
         with _mutex:
             _remembered[key] = found
             while len(_remembered) > _MOST:
                 _remembered.popitem(last=False)
     return found
-
-
-def _gaps(library: bytes, interface: Interface) -> Iterator[tuple[int, int]]:
-    """Return what lies between the variables that are known."""
-    elf = Elf(library)
-    known = [
-        (one.address, size_of(interface.types, one.type) or 1)
-        for one in interface.variables
-        if one.address is not None and not one.thread_local
-    ]
-    if interface.language == "c++":  # notes of what has been initialised: see Symbols.guard
-        known += [(one.address, one.size) for one in read_names(elf) if one.name.startswith("_ZGV")]
-    known.sort()
-    for section in elf.sections.values():
-        if not section.name.startswith(_SECTIONS):
-            continue
-        at, end = section.address, section.address + section.size
-        for address, size in [*known, (end, 0)]:
-            if at + _LEAST < address <= end:
-                yield at, address - at
-            at = max(at, address + size) if address + size > at else at

@@ -77,6 +77,14 @@ def _has(texts: Texts, name: str) -> bool:
     return texts.find(name.encode()) is not None
 
 
+def of_itself(interface: Interface) -> Iterator[tuple[Variable, Carried]]:
+    """Return each variable that isn't constant, and what becomes of it in a version that has the same types."""
+    layouts = Layouts(interface, interface, migrated=migrated(interface))
+    for variable in interface.variables:
+        if not variable.const and _exists(variable):
+            yield variable, _pair(layouts, variable, variable)
+
+
 def _variables(layouts: Layouts, matches: Matches) -> Iterator[Carried]:
     for old, new in matches.pairs:
         if not old.const and _exists(old):

@@ -1,0 +1,77 @@
+"""Where a library's code can run: in this process, in a worker, or nowhere.  `lanes.choose` decides by this.
+
+Only what the file says is asked, and none of it is run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from midflight import _core
+from midflight._errors import InterfaceError, LoadError
+from midflight.artifact import dynamic
+from midflight.artifact.elf import Elf
+
+NODELETE = "it can't be unloaded (DF_1_NODELETE, as Go's libraries have it)"
+GO_RUNTIME = "Go's runtime can't be unloaded"
+EXIT_HANDLERS = "it calls on_exit, and what that registers runs when the process ends, unloaded or not"
+
+GO_MARK = b"\xff Go buildinf:"
+_SANITIZERS = re.compile(r"lib(?P<gcc>hwasan|asan|tsan)\.so|libclang_rt\.(?P<clang>hwasan|asan|tsan)")
+_NAMES = {"asan": "AddressSanitizer", "hwasan": "HWAddressSanitizer", "tsan": "ThreadSanitizer"}
+_FLAGS = {"asan": "address", "hwasan": "hwaddress", "tsan": "thread"}
+_START = frozenset({"_init", "_fini"})
+
+
+def reason_for_worker(data: bytes) -> str:
+    """Return why the library can't be unloaded from a process that goes on; "" if it can, as far as the file says.
+
+    Raises `BadLibraryError` or `WrongMachineError` for what can't be loaded at all, `LoadError` or `InterfaceError`
+    for what mustn't be.
+    """
+    unloadable = _core.check(data)
+    refuse_sanitizer(_core.needs(data)[0])
+    refuse_extension(data)
+    if GO_MARK in data:
+        return GO_RUNTIME if unloadable else NODELETE
+    if not unloadable:
+        return NODELETE
+    return EXIT_HANDLERS if b"\0on_exit\0" in data and imports(data, "on_exit") else ""
+
+
+def imports(data: bytes, name: str) -> bool:
+    """Tell whether a library needs a symbol, of whatever version."""
+    return any(symbol.name == name and not symbol.defined for symbol in dynamic.read(dynamic.Held(data)).symbols)
+
+
+def refuse_sanitizer(needed: list[str]) -> None:
+    """Raise `LoadError` for a sanitizer's runtime that isn't in this process: it would end it."""
+    for name in needed:
+        kind = sanitizer_of(name)
+        if kind and not _is_loaded(name):
+            what = f"it was built with {_NAMES[kind]}, whose runtime ends a process that it wasn't started with"
+            todo = f"start Python with LD_PRELOAD={name}, or build it without -fsanitize={_FLAGS[kind]}"
+            raise LoadError(what, todo=todo)
+
+
+def sanitizer_of(name: str) -> str:
+    """Return which sanitizer's runtime a library is that must be the process's first, or ""."""
+    match = _SANITIZERS.match(name)
+    return (match["gcc"] or match["clang"]) if match else ""
+
+
+def _is_loaded(name: str) -> bool:
+    return f"/{name.split('.so', 1)[0]}.so" in Path("/proc/self/maps").read_text("utf-8", "surrogateescape")
+
+
+def refuse_extension(data: bytes) -> None:
+    """Raise `InterfaceError` for a Python extension module that offers nothing else."""
+    if b"\0PyInit_" not in data:
+        return
+    functions = [name for name, symbol in Elf(data).exports.items() if symbol.is_function and not symbol.weak]
+    own = [name for name in functions if not name.startswith("PyInit_") and name not in _START]
+    if functions and not own:
+        what = f"it is a Python extension module ({functions[0]}), and midflight can't swap these yet"
+        todo = "import it as Python does; or export C functions from it, which midflight serves"
+        raise InterfaceError(what, todo=todo)
