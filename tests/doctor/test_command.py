@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Workshop
     from tests.talking import Run
 
-SCHEMA = Path(__file__).parents[2] / "docs/schemas/doctor.json"
+SCHEMA = Path(__file__).parents[2] / "docs/doctor.schema.json"
 PLAIN = """
 #include <stdio.h>
 struct player { int id; float x; };
@@ -59,7 +59,7 @@ def test_exit_codes_and_json(name: str, workshop: Workshop, command: Run) -> Non
 def test_the_schema_is_that_of_the_documentation(command: Run) -> None:
     done = command("doctor", "--schema")
     assert json.loads(done.stdout) == json.loads(SCHEMA.read_text()), (
-        "midflight doctor --schema > docs/schemas/doctor.json"
+        "midflight doctor --schema > docs/doctor.schema.json"
     )
     jsonschema.Draft202012Validator.check_schema(json.loads(done.stdout))
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of ``midflight doctor --json``: docs/schemas/doctor.json."""
+"""The JSON Schema of ``midflight doctor --json``: docs/doctor.schema.json."""
 
 from __future__ import annotations
 
