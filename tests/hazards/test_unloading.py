@@ -68,6 +68,49 @@ def test_our_own_builds_have_no_unique_symbols(workshop):
     assert unique_symbols(control_of(module).current.artifact.path) == []
 
 
+# ---- libstdc++ bound to the library ---------------------------------------------------------------------------------
+
+# As malloc's replacements and what newer compilers build have it; C, so that nothing else brings libstdc++ along.
+INTERPOSING = """
+#include <stdlib.h>
+void *_Znwm(size_t size) { return malloc(size); }
+void _ZdlPv(void *block) { free(block); }
+int value(void) { return 5; }
+"""
+
+
+def test_a_library_that_replaces_operator_new(workshop, plain):
+    path = workshop.library("interposing", INTERPOSING, "-Wl,--no-as-needed", "-lstdc++")
+    script = """
+print("libstdc++" in open("/proc/self/maps").read())
+one = dlopen(arguments[0])
+dlclose(one)
+print(mapped(arguments[0]))
+"""
+    assert plain(script, path).words == ["False", "True"]  # libstdc++ holds it, and is never unloaded itself
+    script = """
+import midflight
+print("libstdc++" in open("/proc/self/maps").read())
+module = midflight.load(arguments[0])
+midflight.unload(module)
+print(midflight.versions(module)[0].status, midflight.load(arguments[0]).value())
+"""
+    assert plain(script, path).words == ["False", "unloaded", "5"]
+
+
+def test_the_runtime_beside_a_library_is_taken_and_not_the_systems(workshop, plain):
+    path = workshop.library("own", INTERPOSING, "-Wl,--no-as-needed", "-lstdc++", "-Wl,-rpath,$ORIGIN/runtime")
+    there = subprocess.run(["cc", "-print-file-name=libstdc++.so.6"], capture_output=True, text=True, check=True)
+    (workshop.root / "runtime").mkdir()
+    shutil.copy(there.stdout.strip(), workshop.root / "runtime" / "libstdc++.so.6")
+    script = """
+import midflight
+midflight.unload(midflight.load(arguments[0]))
+print(mapped(arguments[1]))
+"""
+    assert plain(script, path, workshop.root / "runtime" / "libstdc++.so.6").words == ["True"]
+
+
 # ---- thread_local with a destructor ---------------------------------------------------------------------------------
 
 THREAD_LOCAL = (

@@ -23,7 +23,7 @@ from midflight._errors import (
 from midflight._lane import Held, bindings_by_slot, function_keys
 from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
-from midflight.lanes.native import neighbours
+from midflight.lanes.native import neighbours, runtimes
 from midflight.lanes.native.bindings import Binder
 from midflight.lanes.native.hooks import make_hooks, migrate
 from midflight.lanes.native.memory import OwnData, OwnMemory
@@ -56,6 +56,7 @@ class NativeLane:
         before = wanted.before if isinstance(wanted.before, NativeCode) else None
         types = before.ctypes if before is not None else CTypes(wanted.interface)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
+        runtimes.keep(wanted.data, wanted.artifact.origin)
         thunks = ServiceThunks(wanted, types, before.services if before is not None else None)
         place = Place(wanted, found)
         tenant = Tenant(wanted.heaps, wanted.number)
