@@ -112,7 +112,7 @@ start(mf_link *link, const mf_link_options *options, mf_failure *failure)
         setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
         setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
         const int given[GIVEN] = {ends[1], link->memory, options->library, link->crash_text, host};
-        mf_program program = {options->program, options->arguments, options->environment, given, GIVEN};
+        mf_program program = {options->program, options->arguments, options->environment, given, GIVEN, NULL};
         link->control = ends[0];
         mf_spawn(&program, &link->pid, &link->pidfd, failure);
     } else {

@@ -14,11 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STACK = 64 * 1024, FIRST_GIVEN = 3, MOST_GIVEN = 8 };
+enum { STACK = 64 * 1024, STANDARD = 3, FIRST_GIVEN = STANDARD, MOST_GIVEN = 8 };
 
 typedef struct child {
     const mf_program *program;
-    int given[MOST_GIVEN]; /* above all places that are filled */
+    int standard[STANDARD], given[MOST_GIVEN]; /* above all places that are filled */
     int executable;
     int problem; /* errno of what failed */
 } child;
@@ -43,6 +43,11 @@ run(void *data)
     const mf_program *program = self->program;
     int next = FIRST_GIVEN;
     default_signals();
+    for (int i = 0; i < STANDARD; i++) {
+        if (self->standard[i] >= 0 && dup2(self->standard[i], i) < 0) {
+            goto failed;
+        }
+    }
     for (size_t i = 0; i < program->given_count; i++, next++) {
         if (self->given[i] < 0) {
             close(next); /* what the host has there isn't the child's */
@@ -64,33 +69,46 @@ failed:
     _exit(127);
 }
 
-/* Descriptors that lie above every place that the child fills. */
+/* Copies a descriptor to above every place that the child fills; -1 stays.  False: there is no room. */
 static bool
-lift(child *self)
+lift(int *lifted, int descriptor)
 {
-    int above = FIRST_GIVEN + MOST_GIVEN + 1;
-    for (size_t i = 0; i < self->program->given_count; i++) {
-        int from = self->program->given[i];
-        self->given[i] = from >= 0 ? fcntl(from, F_DUPFD_CLOEXEC, above) : -1;
-        if (from >= 0 && self->given[i] < 0) {
-            return false;
-        }
+    *lifted = descriptor >= 0 ? fcntl(descriptor, F_DUPFD_CLOEXEC, FIRST_GIVEN + MOST_GIVEN + 1) : -1;
+    return descriptor < 0 || *lifted >= 0;
+}
+
+static bool
+lift_all(child *self)
+{
+    const mf_program *program = self->program;
+    bool fine = lift(&self->executable, program->descriptor);
+    for (size_t i = 0; fine && program->standard != NULL && i < STANDARD; i++) {
+        fine = lift(&self->standard[i], program->standard[i]);
     }
-    self->executable = fcntl(self->program->descriptor, F_DUPFD_CLOEXEC, above);
-    return self->executable >= 0;
+    for (size_t i = 0; fine && i < program->given_count; i++) {
+        fine = lift(&self->given[i], program->given[i]);
+    }
+    return fine;
 }
 
 static void
-drop(const child *self)
+drop(int descriptor)
 {
+    if (descriptor >= 0) {
+        close(descriptor);
+    }
+}
+
+static void
+drop_all(const child *self)
+{
+    for (size_t i = 0; i < STANDARD; i++) {
+        drop(self->standard[i]);
+    }
     for (size_t i = 0; i < MOST_GIVEN; i++) {
-        if (self->given[i] >= 0) {
-            close(self->given[i]);
-        }
+        drop(self->given[i]);
     }
-    if (self->executable >= 0) {
-        close(self->executable);
-    }
+    drop(self->executable);
 }
 
 /* CLONE_VM and CLONE_VFORK: nothing is copied.  No exit signal: the host's wait(-1) and its SIGCHLD handler don't see
@@ -116,23 +134,24 @@ start(child *self, int *pidfd)
 mf_failure_kind
 mf_spawn(const mf_program *program, pid_t *pid, int *pidfd, mf_failure *failure)
 {
-    child self = {.program = program, .given = {-1, -1, -1, -1, -1, -1, -1, -1}, .executable = -1};
+    child self = {
+        .program = program, .standard = {-1, -1, -1}, .given = {-1, -1, -1, -1, -1, -1, -1, -1}, .executable = -1};
     failure->kind = MF_OK;
     *pidfd = -1;
-    if (!lift(&self)) {
-        mf_fail(failure, MF_SYSTEM, "no descriptor for a worker: %s", strerror(errno));
+    if (!lift_all(&self)) {
+        mf_fail(failure, MF_SYSTEM, "no descriptor for a process: %s", strerror(errno));
     } else {
         *pid = start(&self, pidfd);
         if (*pid < 0) {
-            mf_fail(failure, MF_SYSTEM, "a worker can't be started: %s", strerror(errno));
+            mf_fail(failure, MF_SYSTEM, "a process can't be started: %s", strerror(errno));
         } else if (self.problem != 0) {
             int status;
             mf_ended(*pidfd, -1, &status);
             close(*pidfd);
-            mf_fail(failure, MF_SYSTEM, "a worker can't be started: %s", strerror(self.problem));
+            mf_fail(failure, MF_SYSTEM, "a process can't be started: %s", strerror(self.problem));
         }
     }
-    drop(&self);
+    drop_all(&self);
     return failure->kind;
 }
 

@@ -1,4 +1,4 @@
-/* Starting a worker process: quick whatever the size of the host, unseen by the host's own handling of child processes,
+/* Starting a process: quick whatever the size of the host, unseen by the host's own handling of child processes,
  * and known by a pidfd from its first moment on, never by a number.
  *
  * Owns nothing: the pidfd is the caller's.  Safe from any thread. */
@@ -16,6 +16,7 @@ typedef struct mf_program {
     char *const *arguments, *const *environment;
     const int *given; /* descriptors that it gets as 3, 4, …; -1: none */
     size_t given_count;
+    const int *standard; /* three that it gets as 0, 1 and 2; NULL: the host's own */
 } mf_program;
 
 /* Starts it with no other descriptors than 0, 1, 2 and those given, all signals as by default, in a session of its own. */

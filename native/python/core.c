@@ -6,6 +6,7 @@
 PyObject *cell_switch(PyObject *module, PyObject *pairs);
 PyObject *trace_run(PyObject *module, PyObject *arguments, PyObject *keywords);
 PyObject *run_guarded(PyObject *module, PyObject *arguments);
+PyObject *spawn(PyObject *module, PyObject *arguments);
 
 static PyObject *
 check(PyObject *Py_UNUSED(module), PyObject *object)
@@ -77,6 +78,7 @@ static PyMethodDef functions[] = {
     {"needs", needs, METH_O, "Return ([names of needed libraries], [search paths])."},
     {"switch", cell_switch, METH_O, "Make each table current in its cell, all at once."},
     {"trace", (PyCFunction)(void (*)(void))trace_run, METH_VARARGS | METH_KEYWORDS, "Follow all pointers from some roots on."},
+    {"spawn", spawn, METH_VARARGS, "Start a process; return its number and a pidfd."},
     {"run_guarded", run_guarded, METH_VARARGS, "Run a hook; return its result, or (signal, address) of its crash."},
     {"raised_by_callback", raised_by_callback, METH_NOARGS, "Note that what is about to leave a call is a callback's."},
     {"after_fork", after_fork, METH_NOARGS, "Forget the calls and threads that a fork didn't take along."},

@@ -29,18 +29,17 @@ deadline_of(double timeout)
 
 /* ---- start ---------------------------------------------------------------------------------------------------------- */
 
-/* A sequence of bytes as the array that execve takes; it borrows from the sequence.  NULL with an exception set. */
-static char **
-texts(PyObject *sequence)
+char **
+texts(PyObject *tuple)
 {
-    Py_ssize_t count = PyTuple_GET_SIZE(sequence);
+    Py_ssize_t count = PyTuple_GET_SIZE(tuple);
     char **list = PyMem_Calloc((size_t)count + 1, sizeof *list);
     if (list == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        list[i] = PyBytes_AsString(PyTuple_GET_ITEM(sequence, i));
+        list[i] = PyBytes_AsString(PyTuple_GET_ITEM(tuple, i));
         if (list[i] == NULL) {
             PyMem_Free(list);
             return NULL;

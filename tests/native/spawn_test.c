@@ -21,7 +21,7 @@ run(const char *path, char *const *arguments, const int *given, size_t count, in
     pid_t pid = 0;
     int file = open(path, O_RDONLY | O_CLOEXEC);
     CHECK(file >= 0);
-    mf_program program = {file, arguments, environment, given, count};
+    mf_program program = {file, arguments, environment, given, count, NULL};
     mf_spawn(&program, &pid, pidfd, &failure);
     close(file);
     return failure.kind == MF_OK ? pid : -1;
