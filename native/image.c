@@ -251,6 +251,9 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
     image->facts.base = loaded->l_addr;
     image->facts.low = loaded->l_addr + planned.low;
     image->facts.high = loaded->l_addr + planned.high;
+    if (options->mapped != NULL) {
+        options->mapped(&image->facts);
+    }
     if (!run_constructors(image, &planned, thrown)) {
         mf_fail(failure, MF_CONSTRUCTOR, "a constructor raised a C++ exception");
         abandon(image);

@@ -25,20 +25,21 @@
 
 typedef struct mf_image mf_image;
 
-typedef struct mf_image_options {
-    const char *path; /* where to put the private copy; as mf_copy_make wants it.  NULL: a sealed memfd */
-    const char *name; /* a name for people: the memfd's, in messages */
-    bool lazy;        /* resolve functions at their first call, not all of them now */
-    bool (*before_load)(void); /* called when the copy is made and nothing of the library has run; false: give up */
-    const mf_wrapper *bindings; /* what undefined symbols (functions, data) are bound to; ended by a NULL symbol; or NULL */
-} mf_image_options;
-
 typedef struct mf_image_facts {
     uintptr_t base, low, high;
     size_t uniques_rewritten;
     bool nodelete;          /* DF_1_NODELETE: the loader will never unmap it */
     bool thread_destructors; /* it uses thread_local variables with destructors */
 } mf_image_facts;
+
+typedef struct mf_image_options {
+    const char *path; /* where to put the private copy; as mf_copy_make wants it.  NULL: a sealed memfd */
+    const char *name; /* a name for people: the memfd's, in messages */
+    bool lazy;        /* resolve functions at their first call, not all of them now */
+    bool (*before_load)(void); /* called when the copy is made and nothing of the library has run; false: give up */
+    void (*mapped)(const mf_image_facts *facts); /* called when it is mapped and has its place, before its constructors; or NULL */
+    const mf_wrapper *bindings; /* what undefined symbols (functions, data) are bound to; ended by a NULL symbol; or NULL */
+} mf_image_options;
 
 /* Checks, copies, maps and constructs.  NULL on failure, told through `failure` (kind MF_CONSTRUCTOR: `thrown` says
  * what was thrown). */

@@ -57,6 +57,40 @@ path_or_none(PyObject *object, void *result)
     return PyUnicode_FSConverter(object, result);
 }
 
+/* Where the first image of this process that is mapped is noted; NULL: nowhere. */
+static uint64_t *noted;
+
+static void
+note_place(const mf_image_facts *facts)
+{
+    if (noted[0] == 0) {
+        noted[0] = facts->base;
+        noted[1] = facts->low;
+        noted[2] = facts->high;
+    }
+}
+
+/* The view is never given back. */
+static PyObject *
+note_image(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    static Py_buffer view;
+    if (view.obj != NULL || PyObject_GetBuffer(object, &view, PyBUF_WRITABLE) != 0) {
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_RuntimeError, "it is noted already");
+    }
+    if ((size_t)view.len < 3 * sizeof *noted || (uintptr_t)view.buf % _Alignof(uint64_t) != 0) {
+        PyBuffer_Release(&view);
+        return PyErr_Format(PyExc_ValueError, "a note of an image needs more room");
+    }
+    noted = view.buf;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"note_image", note_image, METH_O, "Note where the first image that is mapped lies."},
+    {NULL, NULL, 0, NULL},
+};
+
 enum { MOST_BINDINGS = 4096 };
 
 /* Makes wrappers of {symbol: address}; the dictionary keeps the texts.  NULL with an exception set. */
@@ -107,7 +141,8 @@ image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
         return NULL;
     }
     mf_image_options options = {
-        path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0, NULL, wrappers};
+        path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0, NULL,
+        noted != NULL ? note_place : NULL, wrappers};
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image *image;
@@ -291,5 +326,8 @@ int
 image_ready(PyObject *module)
 {
     ImageType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
-    return ImageType != NULL ? PyModule_AddType(module, ImageType) : -1;
+    if (ImageType == NULL || PyModule_AddType(module, ImageType) != 0) {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, functions);
 }

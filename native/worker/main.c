@@ -167,6 +167,15 @@ set_limits(const wishes *all)
     }
 }
 
+/* For the host: where a crash was, also one of a constructor. */
+static void
+note_place(const mf_image_facts *facts)
+{
+    channel->image_base = facts->base;
+    channel->image_low = facts->low;
+    channel->image_high = facts->high;
+}
+
 static void
 load(const wishes *all)
 {
@@ -181,7 +190,7 @@ load(const wishes *all)
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image_options options = {all->path, all->name, all->lazy, all->sandbox ? sandbox_enter : NULL,
-                                all->bindings};
+                                note_place, all->bindings};
     image = mf_image_open(&options, bytes, (size_t)facts.st_size, &failure, &thrown);
     munmap(bytes, (size_t)facts.st_size);
     close(MF_FD_LIBRARY);
@@ -195,11 +204,6 @@ load(const wishes *all)
 static void
 report(void)
 {
-    mf_image_facts facts;
-    mf_image_get_facts(image, &facts);
-    channel->image_base = facts.base;
-    channel->image_low = facts.low;
-    channel->image_high = facts.high;
     channel->thunks = (uint64_t)(uintptr_t)mf_thunks;
     channel->thunk_size = thunk_size();
     atomic_store(&channel->ready, MF_READY);
