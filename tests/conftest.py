@@ -14,6 +14,8 @@ import pytest
 # Set before anything of midflight is imported, so that no test sees the user's cache.
 _cache = tempfile.mkdtemp(prefix="midflight-tests-")
 os.environ["MIDFLIGHT_CACHE_DIR"] = _cache
+# They swap by the thousand.  tests/probe turns it on.
+os.environ["MIDFLIGHT_PROBE"] = "off"
 
 
 def pytest_sessionfinish() -> None:

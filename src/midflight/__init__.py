@@ -68,6 +68,7 @@ from midflight._load import load, unload
 from midflight._migrations import migrate, renamed
 from midflight._offer import offer
 from midflight._pin import pin
+from midflight._probe import check
 from midflight._services import provide
 from midflight._shared import shared_array
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
@@ -158,6 +159,7 @@ __all__ = [
     "before_swap",
     "blocks",
     "call_timeout",
+    "check",
     "every",
     "function",
     "handle",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midflight._lane import Code, ExplicitFunction
     from midflight._running import Running
     from midflight._services import Services
-    from midflight._trial import Compare, OnCrash, Probe
+    from midflight._trial import Compare, OnCrash, Probe, RegisteredCheck
     from midflight._version import Version
     from midflight._wrap import WrappedObject
     from midflight.artifact.interface import Interface
@@ -126,6 +126,7 @@ class Control:
         self._attributes: dict[str, object] = {}  # what the module gets for them
         self.before: list[Callable[[Swapping], object]] = []
         self.after: list[Callable[[Swapping], object]] = []
+        self.checks: list[RegisteredCheck] = []
         self.current: Generation | None = None
         self.past: deque[tuple[Artifact, Source]] = deque(maxlen=KEPT_VERSIONS)
         self.generations: deque[Generation] = deque()

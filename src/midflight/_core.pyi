@@ -76,6 +76,21 @@ def needs(data: ReadableBuffer, /) -> tuple[list[str], list[str]]:
 def switch(pairs: Sequence[tuple[Cell, Table]], /) -> None:
     """Make each table current in its cell, without giving up the GIL in between."""
 
+def spawn(
+    program: int,
+    arguments: tuple[bytes, ...],
+    environment: tuple[bytes, ...],
+    standard: tuple[int, int, int],
+    given: tuple[int, ...],
+    /,
+) -> tuple[int, int]:
+    """Start a process in a session of its own, without the GIL; return its number and a pidfd.
+
+    ``program``: a descriptor of the executable; ``standard``: descriptors that it gets as 0, 1 and 2; ``given``: those
+    that it gets as 3, 4, …; it gets no others.  It has no exit signal: the program's own waiting for child processes
+    doesn't see it, and whoever waits for it needs __WALL.  Raises `MidflightError` where the system has no room.
+    """
+
 def run_guarded(table: Table, name: str, address: int, pairs: ReadableBuffer = ..., /) -> int | Crash:
     """Run a function without arguments as a hook of a version, without the GIL, and counted as inside it.
 
@@ -159,6 +174,12 @@ class Canary:
 
 def after_fork() -> None:
     """In the child of a fork: forget the calls and threads that stayed behind."""
+
+def note_image(memory: WriteableBuffer, /) -> None:
+    """Write base, lowest and highest address of the first `Image` that is mapped from now on to ``memory``.
+
+    That is done before its constructors run.  Three native uint64, aligned; ``memory`` is held for ever.  Once only.
+    """
 
 @final
 class Image:

@@ -7,6 +7,7 @@ Each error says what happened, to what, what was left unchanged and what to do n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
@@ -194,6 +195,15 @@ class NativeExceptionError(MidflightError):
         self.type_name = type_name
 
 
+# ---- crashes --------------------------------------------------------------------------------------------------------
+
+
+def _shown(backtrace: Sequence[str]) -> str:
+    """Return the frames of a crash, a line each; a function that calls itself again and again once."""
+    counted = ((frame, len(list(same))) for frame, same in groupby(backtrace))
+    return "".join(f"\n  {frame}{f', {count} times' if count > 1 else ''}" for frame, count in counted)
+
+
 # ---- code that runs elsewhere ---------------------------------------------------------------------------------------
 
 
@@ -225,8 +235,7 @@ class WorkerCrashedError(WorkerError):
         self.text = text
 
     def __str__(self) -> str:
-        frames = "".join(f"\n  {frame}" for frame in self.backtrace)
-        return super().__str__() + frames + (f"\n{self.text.rstrip()}" if self.text else "")
+        return super().__str__() + _shown(self.backtrace) + (f"\n{self.text.rstrip()}" if self.text else "")
 
 
 class ModuleCrashed(MidflightError):  # noqa: N818 - the name is part of the public contract
@@ -251,7 +260,7 @@ class ModuleCrashed(MidflightError):  # noqa: N818 - the name is part of the pub
         self.backtrace = backtrace
 
     def __str__(self) -> str:
-        return super().__str__() + "".join(f"\n  {frame}" for frame in self.backtrace)
+        return super().__str__() + _shown(self.backtrace)
 
 
 class CallTimeoutError(WorkerError, TimeoutError):
@@ -436,8 +445,7 @@ class ProbeError(SwapError):
         self.text = text
 
     def __str__(self) -> str:
-        frames = "".join(f"\n  {frame}" for frame in self.backtrace)
-        return super().__str__() + frames + (f"\n{self.text.rstrip()}" if self.text else "")
+        return super().__str__() + _shown(self.backtrace) + (f"\n{self.text.rstrip()}" if self.text else "")
 
 
 class SoakError(SwapError):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from midflight._carry import Carry, OnDangling
+    from midflight._control import Generation
     from midflight._trial import Compare, OnCrash, Probe
     from midflight._version import Version
     from midflight.lanes.remote.lane import RemoteSource
@@ -127,14 +128,21 @@ def load(
     module_name = name or described.name
     control = Control(module_name, described, options, Services(module_name, provides))
     generation = _transaction.first_generation(control, Trial(check_probe(probe), expect=expect))
-    module = types.ModuleType(control.name, f"{described.display}, loaded by midflight")
-    control.attach(module, generation)
-    module.__dict__["__getattr__"] = Missing(control)
-    module.__dict__["__file__"] = described.display
-    control.publish()
+    module = make_module(control, generation)
     if offered is not None:
         offered.follow(control)
     emit(Loaded(module, control.name, generation.version))
+    return module
+
+
+def make_module(control: Control, generation: Generation) -> types.ModuleType:
+    """Return the module of a control, with its first version current."""
+    display = control.source.display
+    module = types.ModuleType(control.name, f"{display}, loaded by midflight")
+    control.attach(module, generation)
+    module.__dict__["__getattr__"] = Missing(control)
+    module.__dict__["__file__"] = display
+    control.publish()
     return module
 
 

@@ -5,11 +5,12 @@ Guarantee: when anything here raises, nothing is left of the new version, and no
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from midflight import _hooks, _observing, _retire, lanes
+from midflight import _hooks, _observing, _probe, _retire, lanes
 from midflight._control import Control, Generation
 from midflight._errors import MidflightError, UnresolvedSymbolError
 from midflight._lane import Wanted
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from midflight._trial import Trial
     from midflight.artifact.interface import Interface
     from midflight.build import Artifact, Source
+
+_log = logging.getLogger("midflight")
 
 
 class Inspected(NamedTuple):
@@ -46,7 +49,7 @@ def stage(name: str, stages: dict[str, float], unchanged: str) -> Iterator[None]
         stages[name] = stages.get(name, 0.0) + time.perf_counter() - start
 
 
-def first_generation(control: Control, _trial: Trial) -> Generation:
+def first_generation(control: Control, trial: Trial) -> Generation:
     """Resolve, inspect and load a module's first version."""
     stages: dict[str, float] = {}
     with stage("resolve", stages, ""):
@@ -54,6 +57,11 @@ def first_generation(control: Control, _trial: Trial) -> Generation:
         data = artifact.read()
     with stage("inspect", stages, ""):
         inspected = inspect(control, control.source, artifact, data)
+    want = _probe.wanted(control, trial.probe, first=True)
+    if want is not None:
+        with stage("probe", stages, ""):
+            for warning in _probe.run(control, control.source, artifact, data, inspected, want):
+                _log.warning("%s: %s", control.name, warning)
     with stage("load", stages, ""):
         return prepare(control, control.source, artifact, data, inspected, None)
 

@@ -141,7 +141,7 @@ class Services:
         self._checked(name, function)
         needed = {need.symbol: need for need in interface.needs}
         with self._mutex:
-            meant = [symbol for symbol in self._by_symbol if name in _names(symbol, needed.get(symbol))]
+            meant = [symbol for symbol in self._by_symbol if name in names_of(symbol, needed.get(symbol))]
             known = [self._by_symbol[symbol] for symbol in meant] + [self._named.get(name)]
             found = next((one for one in known if one is not None), None)
         if found is not None and found.typed is not None:
@@ -165,7 +165,7 @@ class Services:
         used: set[str] = set()
         for symbol in Elf(data).undefined:
             need = needed.get(symbol)
-            names = _names(symbol, need)
+            names = names_of(symbol, need)
             provided = self._find(names, symbol)
             if provided is not None:
                 if symbol in interface.needs_variables:
@@ -260,7 +260,7 @@ class Services:
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 
-def _names(symbol: str, need: Function | None) -> tuple[str, ...]:
+def names_of(symbol: str, need: Function | None) -> tuple[str, ...]:
     """Return what people may call an undefined symbol, the plainest name first."""
     if need is not None:
         return tuple(filter(None, (need.name, need.qualified.split("(", 1)[0], need.qualified, symbol)))
@@ -292,7 +292,7 @@ def _undefined(interface: Interface, undefined: Iterable[str]) -> Iterator[tuple
 def _wanted(interface: Interface, undefined: dict[str, bool]) -> list[str]:
     """Return the functions that a library calls and doesn't have, by their plain names."""
     shown = [
-        _names(symbol, need)[0]
+        names_of(symbol, need)[0]
         for symbol, need in _undefined(interface, undefined)
         if not (undefined[symbol] and symbol.startswith("_")) and symbol not in interface.needs_variables
     ]
@@ -309,7 +309,7 @@ def _missing(interface: Interface, data: bytes, error: UnresolvedSymbolError) ->
     for symbol, need in _undefined(interface, elf.undefined):
         declared = need is not None and not elf.undefined[symbol]
         if symbol == error.symbol or (certain and declared and not hasattr(loaded, symbol)):
-            yield _names(symbol, need)[0]
+            yield names_of(symbol, need)[0]
 
 
 # ---- types ----------------------------------------------------------------------------------------------------------
@@ -346,4 +346,4 @@ def _wrong_count(function: Any, count: int) -> list[str]:
     return []
 
 
-__all__ = ["Services", "provide"]
+__all__ = ["Services", "names_of", "provide"]

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from midflight import _core, _hooks, _prepare, _retire, moving
+from midflight import _core, _hooks, _prepare, _probe, _retire, moving
 from midflight._carry import Carrying
 from midflight._errors import IncompatibleError, StateError, SwapError
 from midflight._lane import pause_of, tell_has_data, tell_switched, threads_of
@@ -126,8 +126,15 @@ def inspect(step: Step, _undo: ExitStack) -> None:
             raise IncompatibleError(what, changes=breaking, subject=control.name, todo=todo)
 
 
-def probe(step: Step, undo: ExitStack) -> None:
-    """Try the artifact in a process of its own."""
+def probe(step: Step, _undo: ExitStack) -> None:
+    """Try the artifact in a process of its own; not one that the module goes back to, which has run here already."""
+    control, artifact, inspected, request = step.control, step.artifact, step.inspected, step.request
+    assert artifact is not None  # noqa: S101 - resolve has run
+    assert inspected is not None  # noqa: S101 - inspect has run
+    want = _probe.wanted(control, request.trial.probe) if not request.back and request.to is None else None
+    if want is not None:
+        with stage("probe", step.stages, step.going_on):
+            step.warnings += _probe.run(control, request.source, artifact, step.data, inspected, want)
 
 
 def load(step: Step, undo: ExitStack) -> None:

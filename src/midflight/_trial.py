@@ -32,12 +32,31 @@ class Probe:
 
     ``timeout``: seconds for all of it; ``memory``: bytes that it may take on top of what the process has, None: no
     limit; ``provides``: stand-ins for the functions that the library gets from the program, by name: what isn't there
-    answers zero.
+    answers zero.  Raises `SourceError` for what means nothing.
     """
 
     timeout: float = 10.0
     memory: int | None = None
-    provides: Any = None
+    provides: dict[str, Callable[..., Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if check_seconds("timeout", self.timeout) == 0:
+            raise SourceError("timeout=0 leaves no time for a probe", todo="use probe=False for none")
+        if self.memory is not None and (
+            isinstance(self.memory, bool) or not isinstance(self.memory, int) or self.memory < 1
+        ):
+            raise SourceError(
+                f"memory={self.memory!r} is no number of bytes", todo="use a whole number above 0, or None"
+            )
+        check_stand_ins(self.provides)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredCheck:
+    """A function of the program's that a new version has to pass, and the stand-ins that it wants."""
+
+    function: Callable[[Any], object]
+    provides: dict[str, Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +111,15 @@ def check_probe(probe: Probe | bool | None) -> Probe | bool | None:  # noqa: FBT
     if probe is not None and not isinstance(probe, (bool, Probe)):
         raise SourceError(f"probe={probe!r} means nothing", todo="use True, False or midflight.Probe(...)")
     return probe
+
+
+def check_stand_ins(provides: Any) -> dict[str, Callable[..., Any]]:
+    """Return what stands in for functions of the program's in a probe, by name.  Raises `SourceError`."""
+    found = {} if provides is None else provides
+    if not isinstance(found, dict) or not all(isinstance(name, str) and callable(one) for name, one in found.items()):
+        todo = 'pass a dictionary of functions by name: {"say": lambda text: None}'
+        raise SourceError(f"provides={provides!r} means nothing", todo=todo)
+    return found
 
 
 def check_share(name: str, share: float) -> float:

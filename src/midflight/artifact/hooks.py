@@ -19,30 +19,35 @@ HOOKS = ("midflight_loaded", "midflight_save", "midflight_restore", "midflight_u
 MIGRATION = "midflight_migrate_"
 """How the names of functions begin that migrate a struct: midflight_migrate_player(const void *old, void *new)."""
 
+CHECK = "midflight_check_"
+"""How the names of functions begin that check a version before it becomes current: int midflight_check_adds(void)."""
+
 _INT, _MIGRATES = 4, 2
 
 
 def take_hooks(interface: Interface, exports: Collection[str] = ()) -> Interface:
-    """Return the interface with its hooks and migrations apart from its functions.
+    """Return the interface with its hooks, migrations and checks apart from its functions.
 
     ``exports``: names that the library has, where that isn't said in ``unknown``.  Raises `InterfaceError` for a hook
     of another type, or of an unknown one: what it returns must be known.
     """
     hooks = tuple(function for function in interface.functions if function.name in HOOKS)
-    for function in hooks:
+    checks = tuple(function for function in interface.functions if function.name.startswith(CHECK))
+    for function in (*hooks, *checks):
         _check(interface, function)
-    named = {function.name for function in hooks}
-    for name in HOOKS:
-        if name not in named and (name in exports or name in interface.unknown):
+    named = {function.name for function in (*hooks, *checks)}
+    for name in (*exports, *interface.unknown):
+        if name not in named and (name in HOOKS or name.startswith(CHECK)):
             what = f"{name} is exported, but nothing says whether it returns an int"
             raise InterfaceError(what, todo=f"build with -g, or declare it in interface=: int {name}(void);")
     migrations = tuple(function for function in interface.functions if function.symbol.startswith(MIGRATION))
     for function in migrations:
         _check_migration(interface, function)
-    if not hooks and not migrations:
+    apart = {function.qualified for function in (*hooks, *migrations, *checks)}
+    if not apart:
         return interface
-    others = tuple(one for one in interface.functions if one not in hooks and one not in migrations)
-    return msgspec.structs.replace(interface, functions=others, hooks=hooks, migrations=migrations)
+    others = tuple(one for one in interface.functions if one.qualified not in apart)
+    return msgspec.structs.replace(interface, functions=others, hooks=hooks, migrations=migrations, checks=checks)
 
 
 def migrated(interface: Interface) -> dict[str, Function]:
@@ -59,7 +64,7 @@ def _check(interface: Interface, hook: Function) -> None:
     result = interface.strip(hook.result)
     is_int = isinstance(result, Scalar) and result.kind == "int" and result.size == _INT
     if hook.params or hook.variadic or not (is_int or isinstance(result, Void)):
-        what = f"the hook {hook.name} is declared as {interface.describe(hook)}"
+        what = f"{hook.name} is declared as {interface.describe(hook)}"
         raise InterfaceError(what, todo=f"make it int {hook.name}(void), or void {hook.name}(void)")
 
 

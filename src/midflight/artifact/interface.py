@@ -166,7 +166,8 @@ class Interface(msgspec.Struct, frozen=True):
     ``needs``: functions that the library calls and doesn't have, as it declares them itself; ``needs_variables``: names
     of variables that it uses and doesn't have.
 
-    ``hooks`` and ``migrations``: functions that midflight calls, and programs don't (see `midflight.artifact.hooks`).
+    ``hooks``, ``migrations`` and ``checks``: functions that midflight calls, and programs don't (see
+    `midflight.artifact.hooks`).
     """
 
     types: tuple[Type, ...]
@@ -179,6 +180,7 @@ class Interface(msgspec.Struct, frozen=True):
     hooks: tuple[Function, ...] = ()
     migrations: tuple[Function, ...] = ()
     needs_variables: tuple[str, ...] = ()
+    checks: tuple[Function, ...] = ()
 
     def strip(self, type_id: TypeId) -> Type:
         """Return the type behind all typedefs."""

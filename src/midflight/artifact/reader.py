@@ -35,7 +35,7 @@ __all__ = ["Declared", "exported_symbols", "read_interface"]
 Declared: TypeAlias = "type | str | Path"
 """An ``interface=`` argument: a Protocol class, C declarations as text, or a header file."""
 
-FORMAT = 6
+FORMAT = 7
 """Goes up with each change of the model or of what the readers make of the same bytes."""
 
 _REMEMBERED = 64

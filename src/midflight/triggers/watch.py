@@ -7,6 +7,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from midflight import _probe
+from midflight._control import control_of
 from midflight._errors import TriggerError
 from midflight.triggers.module import runner_of
 from midflight.triggers.observer import Subscription, observer
@@ -60,6 +62,7 @@ def watch(module: ModuleType, *, settle: float = SETTLE_SECONDS) -> Watcher:
         what = f"settle={settle!r} is no number of seconds between 0 and 60"
         raise TriggerError(what, todo="leave it out for 0.02")
     runner = runner_of(module)
+    _probe.expected(control_of(module))
     with _lock:
         watcher = _watchers.get(module)
         if watcher is None or not watcher.active:

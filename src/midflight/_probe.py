@@ -1,0 +1,209 @@
+"""The probe: a new version is tried in a throwaway process before it becomes current, with the checks of the program.
+
+Guarantees:
+- Nothing that the new version does there (a crash, a hang, an exit) touches this program or its data.
+- Whoever waits for a probe does so without the GIL; calls of the module go on meanwhile.
+- Bytes that have passed are not tried again with the same checks and options.
+- Any function here may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from midflight._control import control_of
+from midflight._directory import private
+from midflight._errors import ProbeError
+from midflight._fork import Lock
+from midflight._trial import Probe, RegisteredCheck, check_stand_ins
+from midflight.lanes.native import neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+    from midflight._control import Control
+    from midflight._prepare import Inspected
+    from midflight.build import Artifact, Source
+    from midflight.lanes.native.neighbours import Neighbour
+    from midflight.probing.process import Outcome
+    from midflight.probing.protocol import Job
+
+VARIABLE = "MIDFLIGHT_PROBE"
+"""The environment variable that turns probing off where nothing else is said: "off"."""
+
+_UNPROBED_LANES = {"remote"}
+_REMEMBERED = 256
+_KILLED = 9
+
+_passed: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+_lock = Lock()  # protects _passed; held for look-ups only
+
+_Check = TypeVar("_Check", bound="Callable[[Any], object]")
+
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+
+class CheckList:
+    """A decorator that adds a check.  Checks run in the order in which they were added."""
+
+    def __init__(self, control: Control, provides: dict[str, Callable[..., Any]]) -> None:
+        self._control = control
+        self._provides = provides
+
+    def __call__(self, function: _Check) -> _Check:
+        """Add a check, and return it."""
+        self._control.checks.append(RegisteredCheck(function, self._provides))
+        if _by_default():
+            _warm_up()
+        return function
+
+    def remove(self, function: Callable[[Any], object]) -> None:
+        """Take a check away again.  Raises ValueError if it isn't one."""
+        found = next((one for one in self._control.checks if one.function == function), None)
+        if found is None:
+            message = f"{function!r} is no check of {self._control.name}"
+            raise ValueError(message)
+        self._control.checks.remove(found)
+
+
+def check(module: ModuleType, *, provides: dict[str, Callable[..., Any]] | None = None) -> CheckList:
+    """Let every new version of a module pass a function before it becomes current: ``@midflight.check(calc)``.
+
+    The function gets the new version, as a module, in a process that is thrown away afterwards:
+    ``def doubles(v): assert v.add(2, 2) == 4``.  If it raises, crashes or hangs there, the swap is refused with a
+    `ProbeError`.  It travels by value, with the functions and classes of the program that it uses; docs/probe.md says
+    what can't come along.
+
+    ``provides``: stand-ins, while this check runs, for the functions that the library gets from the program; what has
+    none answers zero.  ``check(calc).remove(function)`` takes it away again.
+    """
+    return CheckList(control_of(module), check_stand_ins(provides))
+
+
+# ---- whether --------------------------------------------------------------------------------------------------------
+
+
+class Wanted(NamedTuple):
+    """How to probe; ``asked``: whether somebody has asked for it, so that there is no going on without."""
+
+    probe: Probe
+    asked: bool
+
+
+def wanted(control: Control, choice: Probe | bool | None, *, first: bool = False) -> Wanted | None:  # noqa: FBT001 - an option, passed on
+    """Return how a version is to be probed; None: not at all.  ``first``: it is the module's first version."""
+    found = control.options.probe if choice is None else choice
+    if found is None:
+        return Wanted(Probe(), asked=False) if _by_default() and not first else None
+    if found is False:
+        return None
+    return Wanted(found if isinstance(found, Probe) else Probe(), asked=True)
+
+
+def expected(control: Control) -> None:
+    """Make a process ready in the background, if the module's next versions are going to be probed."""
+    if wanted(control, None) is not None:
+        _warm_up()
+
+
+def _by_default() -> bool:
+    return os.environ.get(VARIABLE, "").lower() != "off"
+
+
+def _warm_up() -> None:
+    from midflight.probing.pool import pool  # noqa: PLC0415 - most programs never need it
+
+    pool.warm_up()
+
+
+# ---- a probe --------------------------------------------------------------------------------------------------------
+
+
+def run(
+    control: Control, source: Source, artifact: Artifact, data: bytes, inspected: Inspected, want: Wanted
+) -> tuple[str, ...]:
+    """Try a version; return warnings.  Raises `ProbeError`, or what loading it would raise."""
+    if inspected.lane.name in _UNPROBED_LANES:
+        return ()  # its code runs elsewhere, and is somebody else's to try
+    # Imported here because programs that never swap don't need them.
+    from midflight.probing import job as jobs  # noqa: PLC0415
+    from midflight.probing import verdict  # noqa: PLC0415
+    from midflight.probing.process import CannotStartError  # noqa: PLC0415
+
+    near = neighbours.find(data, artifact.origin)
+    job = jobs.make(control, source, artifact, data, inspected, want.probe)
+    key = _key(job, near, want.probe)
+    with _lock:
+        known = _passed.get(key)
+    if known is not None:
+        return known
+    try:
+        outcome = _carry_out(job, data, want.probe)
+    except CannotStartError as error:
+        return _not_started(control, want, error)
+    warnings = verdict.judge(outcome, job, data, control, want.probe)
+    _remember(key, warnings)
+    return warnings
+
+
+def _key(job: Job, near: Sequence[Neighbour], probe: Probe) -> str:
+    """Return what a verdict depends on, the libraries beside the candidate among it."""
+    files = [(str(one.file), one.inode, one.file.stat().st_mtime_ns) for one in near]
+    return hashlib.sha256(msgspec.msgpack.encode((job, files, probe.memory))).hexdigest()
+
+
+def _remember(key: str, warnings: tuple[str, ...]) -> None:
+    with _lock:
+        _passed[key] = warnings
+        while len(_passed) > _REMEMBERED:
+            _passed.popitem(last=False)
+
+
+def _not_started(control: Control, want: Wanted, error: Exception) -> tuple[str, ...]:
+    what = f"the new version couldn't be probed: no process for it can be started: {error}"
+    if want.asked:
+        todo = "see why no Python process can be started here, or swap with probe=False"
+        raise ProbeError(what, kind="start", subject=control.name, todo=todo) from None
+    return (what,)
+
+
+def _carry_out(job: Job, data: bytes, probe: Probe) -> Outcome:
+    """Let a process do a job; again, if it was killed by somebody else: once.  Raises `CannotStartError`."""
+    outcome = _let_do(job, data, probe)
+    if outcome.status == _KILLED and outcome.took is None and not outcome.late:
+        outcome = _let_do(job, data, probe)
+    return outcome
+
+
+def _let_do(job: Job, data: bytes, probe: Probe) -> Outcome:
+    from midflight.probing import job as jobs  # noqa: PLC0415 - see above
+    from midflight.probing.pool import pool  # noqa: PLC0415
+    from midflight.probing.process import CannotStartError  # noqa: PLC0415
+
+    directory = private.new_directory("probe")
+    try:
+        library = os.memfd_create("midflight:candidate", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise CannotStartError(str(error)) from None
+    try:
+        with open(library, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(library, 0, os.SEEK_SET)
+        process = pool.take()
+        try:
+            around = jobs.surroundings(directory)
+            return process.run(job, around, library, timeout=probe.timeout, memory=probe.memory)
+        finally:
+            pool.give_back(process)
+    finally:
+        os.close(library)
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
