@@ -84,6 +84,9 @@ void mf_entry_settle(void);
 /* How many calls are under way in a holder's seats. */
 size_t mf_entry_inside(const void *holder);
 
+/* What every call through an entry comes by; not to be called from C. */
+void mf_entry_common(void) __attribute__((visibility("hidden")));
+
 /* This thread's calls under way, innermost first, by `outer`. */
 const mf_visit *mf_entry_innermost(void);
 

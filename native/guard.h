@@ -70,6 +70,9 @@ mf_guard_ready(void)
 uint64_t mf_guard_call(const void *a, const void *b, const void *c, const void *function, void **crash)
     __attribute__((visibility("hidden")));
 
+double mf_guard_call_double(const void *a, const void *b, const void *c, const void *function, void **crash)
+    __attribute__((visibility("hidden")));
+
 /* As mf_call_through, guarded: this thread's innermost mf_through is a mf_guard_through's. */
 typedef struct mf_guard_through {
     mf_through through;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "crash_frames.h"
+#include "entry.h"
 #include "guard.h"
 
 /* Functions of the C library that take no lock, whatever they are given. */
@@ -29,7 +30,7 @@ static const char *const LOCK_FREE[] = {
 };
 enum { FUNCTIONS = sizeof LOCK_FREE / sizeof *LOCK_FREE, MOST_RANGES = 16 };
 
-typedef enum kind { C_LIBRARY, NEVER } kind;
+typedef enum kind { C_LIBRARY, OURS, NEVER } kind;
 
 typedef struct range {
     uintptr_t low, high;
@@ -85,6 +86,8 @@ look_at(struct dl_phdr_info *object, size_t size, void *data)
     }
     if ((known->c_library >= low && known->c_library < high) || is_named(object, "/libpthread.so")) {
         add_range(low, high, C_LIBRARY);
+    } else if (known->here >= low && known->here < high && object->dlpi_name[0] == '/') {
+        add_range(low, high, OURS);
     } else if ((known->python >= low && known->python < high) || is_named(object, "/ld-linux") ||
                is_named(object, "/_ctypes.") || is_named(object, "/libffi.so")) {
         add_range(low, high, NEVER);
@@ -96,7 +99,7 @@ void
 mf_leaving_prepare(void)
 {
     void *library = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
-    marks known = {.python = (uintptr_t)dlsym(RTLD_DEFAULT, "Py_IsInitialized")};
+    marks known = {.here = (uintptr_t)mf_guard_call, .python = (uintptr_t)dlsym(RTLD_DEFAULT, "Py_IsInitialized")};
     if (library == NULL) {
         return; /* nothing can be told: see mf_may_leave */
     }
@@ -135,10 +138,11 @@ takes_no_lock(uintptr_t function)
     return false;
 }
 
-/* Of functions of the C library that call each other the outermost counts: it is known by name, and the others aren't. */
+/* Of functions of the C library that call each other the outermost counts: it is known by name, and the others aren't.
+ * Ours are either what called the library, next to the guard, or what it called (its heap): `ours` until that is known. */
 typedef struct verdict {
     uintptr_t outermost; /* of the C library's functions seen last; 0: it was another's */
-    bool inside, refused, sent;
+    bool inside, ours, refused, sent;
     size_t seen;
 } verdict;
 
@@ -164,6 +168,11 @@ judge(const mf_frame *frame, void *data)
         return true;
     }
     leave_c_library(self);
+    self->refused = self->refused || self->ours;
+    if (found != NULL && found->kind == OURS) {
+        self->ours = frame->function != (uintptr_t)mf_entry_common;
+        return !self->refused;
+    }
     /* raise() is the C library's; what another thread has sent may come anywhere. */
     self->refused = self->refused || found != NULL || (first && self->sent);
     return !self->refused;

@@ -197,14 +197,14 @@ static PyObject *
 binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"name", "address", "params", "result", "hold_gil", "slow", "unusable", "info", "raw", "worker",
-                             NULL};
+                             "guarded", NULL};
     PyObject *name, *params, *result_kind, *result_type, *result_extra, *result_target;
     PyObject *slow = NULL, *unusable = NULL, *info = NULL, *worker = NULL;
     unsigned long long address;
-    int hold_gil = 0, raw = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UKO(UUOU)|$pOOOpO", names, &name, &address, &params,
+    int hold_gil = 0, raw = 0, guarded = 0;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UKO(UUOU)|$pOOOpOp", names, &name, &address, &params,
                                      &result_kind, &result_type, &result_extra, &result_target, &hold_gil, &slow,
-                                     &unusable, &info, &raw, &worker)) {
+                                     &unusable, &info, &raw, &worker, &guarded)) {
         return NULL;
     }
     if (worker != NULL && worker != Py_None && !Py_IS_TYPE(worker, WorkerType)) {
@@ -223,6 +223,7 @@ binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self->address = (uintptr_t)address;
     self->result = (uint8_t)result->kind;
     self->hold_gil = hold_gil != 0;
+    self->guarded = guarded != 0;
     self->raw = raw != 0 && slow != NULL && slow != Py_None;
     self->returns_int = result->kind == KIND_INT32 && result_extra == Py_None;
     self->returns_floating = result->kind == KIND_FLOAT64 || result->kind == KIND_FLOAT32;

@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include "../elf_file.h"
+#include "../guard.h"
 
 PyObject *cell_switch(PyObject *module, PyObject *pairs);
 PyObject *trace_run(PyObject *module, PyObject *arguments, PyObject *keywords);
@@ -86,6 +87,15 @@ static PyMethodDef functions[] = {
 };
 
 static int
+add_address(PyObject *module, const char *name, uintptr_t address)
+{
+    PyObject *number = PyLong_FromUnsignedLongLong(address);
+    int problem = number != NULL ? PyModule_AddObjectRef(module, name, number) : -1;
+    Py_XDECREF(number);
+    return problem;
+}
+
+static int
 execute(PyObject *module)
 {
     int (*const steps[])(PyObject *) = {binding_ready,  table_ready,   cell_ready, function_ready,
@@ -107,10 +117,9 @@ execute(PyObject *module)
             return -1;
         }
     }
-    PyObject *through = PyLong_FromVoidPtr((void *)mf_call_through);
-    int problem = through != NULL ? PyModule_AddObjectRef(module, "through", through) : -1;
-    Py_XDECREF(through);
-    return problem;
+    return add_address(module, "through", (uintptr_t)mf_call_through) != 0
+               ? -1
+               : add_address(module, "guarded_through", (uintptr_t)mf_guard_call_through);
 }
 
 static PyModuleDef_Slot module_slots[] = {

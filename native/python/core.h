@@ -65,6 +65,7 @@ typedef struct Binding {
     Param *params;     /* owned */
     uint8_t result;    /* Kind */
     bool hold_gil;
+    bool guarded;      /* a crash of it is raised, see Table.on_crash */
     bool raw;          /* `slow` takes whatever arguments are given, also by keyword */
     bool returns_int;  /* `int` without enumerators, the commonest result */
     bool returns_floating;
@@ -99,6 +100,7 @@ typedef struct Table {
     bool closed;         /* nothing may enter it again */
     bool watched;        /* on_idle or gate is set: whoever leaves has somebody to tell */
     PyObject *on_idle;   /* called when the last holder leaves; NULL: nobody is waiting */
+    PyObject *on_crash;  /* given a function's name and its crash, returns what to raise; NULL: nothing is guarded */
     struct Gate *gate;   /* borrowed: what holds calls back; NULL: nothing does */
     Observer *observer;  /* owned: notes what becomes of calls; NULL: nobody wants to know */
     bool diverted;       /* a canary gives some of its calls to another table */
@@ -255,6 +257,9 @@ void table_after_fork(void);
 /* ---- crashes (crashes.c) --------------------------------------------------------------------------------------------- */
 
 struct mf_crash;
+
+/* Leaves a call that has crashed, and then raises what table->on_crash says.  Returns NULL. */
+PyObject *leave_crashed(Frame *frame, const Binding *binding, const struct mf_crash *crash);
 
 /* A new tuple, see _core.pyi; None for a note of no crash. */
 PyObject *crash_describe(const struct mf_crash *crash);

@@ -3,6 +3,7 @@
 
 #include "../crash_note.h"
 #include "../crash_signals.h"
+#include "../guard.h"
 
 PyObject *
 crash_describe(const mf_crash *crash)
@@ -22,6 +23,47 @@ crash_describe(const mf_crash *crash)
     return frames != NULL ? Py_BuildValue("(IiKNI)", number, (int)crash->code, (unsigned long long)crash->address,
                                           frames, crash->thread)
                           : NULL;
+}
+
+/* What a callback had raised before is why, as far as anybody knows. */
+static void
+raise_crash(PyObject *error, PyObject *pending)
+{
+    if (error == NULL || !PyExceptionInstance_Check(error)) {
+        Py_XDECREF(error);
+        Py_XDECREF(pending);
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "on_crash returned no exception");
+        }
+        return;
+    }
+    if (pending != NULL) {
+        PyException_SetContext(error, pending);
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+}
+
+/* The call has left before anybody is told: going back to another version waits for those inside. */
+PyObject *
+leave_crashed(Frame *frame, const Binding *binding, const mf_crash *crash)
+{
+    Table *table = (Table *)Py_NewRef(frame->table);
+    PyObject *name = Py_NewRef(binding->name), *pending = frame->pending, *on_crash = Py_XNewRef(table->on_crash);
+    PyObject *told = crash_describe(crash), *error = NULL;
+    frame->pending = NULL;
+    leave(frame);
+    if (told != NULL && on_crash != NULL) {
+        error = PyObject_CallFunctionObjArgs(on_crash, name, told, NULL);
+    } else if (told != NULL) {
+        raise_error(errors.base, name, "crashed by signal %u", crash->signal);
+    }
+    raise_crash(error, pending);
+    Py_XDECREF(told);
+    Py_XDECREF(on_crash);
+    Py_DECREF(name);
+    Py_DECREF(table);
+    return NULL;
 }
 
 /* The view is never given back: the memory is written to when the process crashes. */
@@ -76,7 +118,18 @@ crash_stack(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+arm_crash_signals(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    bool armed;
+    Py_BEGIN_ALLOW_THREADS
+    armed = mf_crash_signals_arm(MF_CRASHES);
+    Py_END_ALLOW_THREADS
+    return armed ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
+
 static PyMethodDef functions[] = {
+    {"arm_crash_signals", arm_crash_signals, METH_NOARGS, "Let the signals of a crash come here first."},
     {"crash_stack", crash_stack, METH_NOARGS, "Give this thread a stack for a crash's handler."},
     {"note_crashes", note_crashes, METH_O, "Note the first crash of this process in memory."},
     {"read_crash", read_crash, METH_O, "Return what such a note says, None if there was no crash."},

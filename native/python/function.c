@@ -11,6 +11,8 @@
 
 #include <structmember.h>
 
+#include "../guard.h"
+
 PyTypeObject *FunctionType;
 
 _Thread_local Frame *innermost __attribute__((tls_model("initial-exec")));
@@ -52,6 +54,19 @@ raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding)
     return NULL;
 }
 
+/* Leaves such a call; returns NULL. */
+static __attribute__((noinline, cold)) PyObject *
+leave_left_behind(Frame *frame, mf_registers *registers, const Binding *binding)
+{
+    const mf_crash *crash = mf_guard_take(registers->exception);
+    if (crash != NULL) {
+        return leave_crashed(frame, binding, crash);
+    }
+    raise_left_behind(frame, registers, binding);
+    leave(frame);
+    return NULL;
+}
+
 /* ---- the call itself ----------------------------------------------------------------------------------------------- */
 
 /* Leaves a call whose arguments couldn't be converted. */
@@ -66,13 +81,40 @@ give_up(Frame *frame, mf_registers *registers, const Binding *binding)
     return NULL;
 }
 
+/* A trampoline behind the guard.  Where a thread has no memory for what that needs, its crash ends the program as ever. */
+static __attribute__((noinline)) uint64_t
+guarded_integer(mf_registers *registers, uintptr_t function, uint64_t (*trampoline)(mf_registers *, uintptr_t))
+{
+    (void)mf_guard_ready();
+    return mf_guard_call(registers, (const void *)function, NULL, (const void *)(uintptr_t)trampoline,
+                         &registers->exception);
+}
+
+static __attribute__((noinline)) double
+guarded_double(mf_registers *registers, uintptr_t function)
+{
+    (void)mf_guard_ready();
+    return mf_guard_call_double(registers, (const void *)function, NULL, (const void *)(uintptr_t)mf_call_double,
+                                &registers->exception);
+}
+
+static void
+guarded_results(mf_registers *registers, uintptr_t function, mf_results *results)
+{
+    (void)mf_guard_ready();
+    mf_guard_call(registers, (const void *)function, results, (const void *)(uintptr_t)mf_call_results,
+                  &registers->exception);
+}
+
 /* Calls the function; others may have the GIL meanwhile, unless it is one that is called with it. */
 static inline uint64_t
 run_integer(const Binding *binding, mf_registers *registers, bool only_integers)
 {
     PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
-    uint64_t value = only_integers ? mf_call_integers(registers, binding->address)
-                                   : mf_call_integer(registers, binding->address);
+    uint64_t value = unlikely(binding->guarded)
+                         ? guarded_integer(registers, binding->address, only_integers ? mf_call_integers : mf_call_integer)
+                     : only_integers ? mf_call_integers(registers, binding->address)
+                                     : mf_call_integer(registers, binding->address);
     if (thread != NULL) {
         PyEval_RestoreThread(thread);
     }
@@ -83,7 +125,8 @@ static inline double
 run_double(const Binding *binding, mf_registers *registers)
 {
     PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
-    double value = mf_call_double(registers, binding->address);
+    double value = unlikely(binding->guarded) ? guarded_double(registers, binding->address)
+                                              : mf_call_double(registers, binding->address);
     if (thread != NULL) {
         PyEval_RestoreThread(thread);
     }
@@ -99,13 +142,17 @@ run(Frame *frame, const Binding *binding, mf_registers *registers, bool only_int
     registers->exception = NULL;
     if (only_integers || likely(!binding->returns_floating)) {
         uint64_t value = run_integer(binding, registers, only_integers);
-        result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
-                 : likely(binding->returns_int) ? PyLong_FromLong((int32_t)value)
-                                                : result_from_integer(binding, frame->table, value, NULL);
+        if (left_behind(frame, registers)) {
+            return leave_left_behind(frame, registers, binding);
+        }
+        result = likely(binding->returns_int) ? PyLong_FromLong((int32_t)value)
+                                              : result_from_integer(binding, frame->table, value, NULL);
     } else {
         double value = run_double(binding, registers);
-        result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
-                                               : result_from_double(binding, value);
+        if (left_behind(frame, registers)) {
+            return leave_left_behind(frame, registers, binding);
+        }
+        result = result_from_double(binding, value);
     }
     leave(frame);
     return result;
@@ -194,12 +241,15 @@ run_struct(Frame *frame, const Binding *binding, mf_registers *registers)
             registers->integers[0] = (uint64_t)(uintptr_t)memory;
         }
         PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
-        mf_call_results(registers, binding->address, &results);
+        (unlikely(binding->guarded) ? guarded_results : mf_call_results)(registers, binding->address, &results);
         if (thread != NULL) {
             PyEval_RestoreThread(thread);
         }
-        result = left_behind(frame, registers) ? raise_left_behind(frame, registers, binding)
-                                               : struct_from_results(binding, &results, memory);
+        if (left_behind(frame, registers)) {
+            PyMem_RawFree(memory);
+            return leave_left_behind(frame, registers, binding);
+        }
+        result = struct_from_results(binding, &results, memory);
     }
     PyMem_RawFree(memory);
     leave(frame);
@@ -239,15 +289,18 @@ call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_
 {
     Frame frame;
     mf_registers registers;
-    mf_through through = {.function = binding->address, .outer = mf_through_innermost};
+    mf_guard_through guarded;
+    mf_through *through = &guarded.through;
+    *through = (mf_through){.function = binding->address, .outer = mf_through_innermost};
+    (void)(binding->guarded && mf_guard_ready());
     enter(&frame, table, binding);
-    mf_through_innermost = &through;
+    mf_through_innermost = through;
     PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, keywords);
-    mf_through_innermost = through.outer;
-    registers.exception = through.exception;
+    mf_through_innermost = through->outer;
+    registers.exception = through->exception;
     if (left_behind(&frame, &registers)) {
         Py_XDECREF(result);
-        result = raise_left_behind(&frame, &registers, binding);
+        return leave_left_behind(&frame, &registers, binding);
     }
     leave(&frame);
     return result;

@@ -173,6 +173,7 @@ table_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->on_idle);
     Py_VISIT(self->observer);
+    Py_VISIT(self->on_crash);
     for (Py_ssize_t i = 0; i < self->size; i++) {
         Py_VISIT(self->bindings[i]);
     }
@@ -194,6 +195,7 @@ table_clear(PyObject *object)
     Table *self = (Table *)object;
     Py_CLEAR(self->on_idle);
     set_observer(self, NULL);
+    Py_CLEAR(self->on_crash);
     return 0;
 }
 
@@ -251,6 +253,20 @@ table_put_observer(PyObject *object, PyObject *observer, void *Py_UNUSED(closure
         return -1;
     }
     set_observer((Table *)object, observer != Py_None ? observer : NULL);
+    return 0;
+}
+
+static PyObject *
+table_get_on_crash(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *callback = ((Table *)object)->on_crash;
+    return Py_NewRef(callback != NULL ? callback : Py_None);
+}
+
+static int
+table_put_on_crash(PyObject *object, PyObject *callback, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(((Table *)object)->on_crash, callback != NULL && callback != Py_None ? Py_NewRef(callback) : NULL);
     return 0;
 }
 
@@ -365,6 +381,8 @@ static PyGetSetDef getters[] = {
     {"unheard", table_get_unheard, NULL, "Those of them that end without telling anybody: through stable pointers.", NULL},
     {"observer", table_get_observer, table_put_observer, "What notes its calls, or None.", NULL},
     {"on_idle", table_get_on_idle, table_put_on_idle, "Called without arguments when the last holder leaves.", NULL},
+    {"on_crash", table_get_on_crash, table_put_on_crash, "Given a function's name and its crash, returns what to raise.",
+     NULL},
     {NULL},
 };
 

@@ -29,6 +29,7 @@ from midflight._lane import Held, function_keys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from midflight._fall_back import FallBack
     from midflight._hooks import Swapping
     from midflight._lane import Code, ExplicitFunction
     from midflight._running import Running
@@ -52,7 +53,8 @@ class Generation:
     its hooks that were waited for in vain, maybe; ``unloading_wanted``: whether its hook midflight_unloading is still
     to run; ``unloading``: that hook, once it runs; ``hook_timeout``: seconds that it may take.  ``carried``: keys of
     the variables that the version before has left it, in the process ``carried_to`` (0: this one); ``kept_for``: what
-    still points into it, a text each.  ``observer``: what has ever noted its calls, see `midflight._observing`.
+    still points into it, a text each.  ``observer``: what has ever noted its calls, see `midflight._observing`;
+    ``fall_back``: its way back after a crash, in this process.
     """
 
     version: Version
@@ -70,6 +72,7 @@ class Generation:
     carried_to: int = 0
     kept_for: tuple[str, ...] = ()
     observer: _core.Observer | None = None
+    fall_back: FallBack | None = None
 
     @property
     def table(self) -> _core.Table:
@@ -271,6 +274,11 @@ def control_of(module: object) -> Control:
             raise SwapError("this is a pinned version", subject=repr(module), todo="pass the module that was pinned")
     what = f"{module!r} is no module of midflight's"
     raise SwapError(what, todo="pass what midflight.load returned")
+
+
+def all_controls() -> tuple[Control, ...]:
+    """Return the records of all modules."""
+    return tuple(_controls)
 
 
 def control_of_function(function: _core.Function) -> Control | None:

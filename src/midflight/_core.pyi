@@ -64,6 +64,15 @@ def crash_stack() -> None:
 def read_crash(memory: ReadableBuffer, /) -> Crash | None:
     """Return what such a note says, None if there was no crash."""
 
+guarded_through: int
+"""The same for a guarded `Binding`."""
+
+def arm_crash_signals() -> None:
+    """See to it that the signals of a crash come to the guard first, also if others have handled them since.
+
+    What isn't the guard's goes on to whoever handled it before.  Gives up the GIL.
+    """
+
 def check(data: ReadableBuffer, /) -> bool:
     """Raise `BadLibraryError` or `WrongMachineError` unless the loader can be given these bytes without harm.
 
@@ -251,11 +260,13 @@ class Binding:
         info: Any = None,
         raw: bool = False,
         worker: Worker | None = None,
+        guarded: bool = False,
     ) -> Binding:
         """Describe a call.
 
         ``slow`` is called instead, inside the same counting; with ``raw``, with whatever arguments are given, also by
-        keyword, and nothing is converted or counted before.  With ``worker`` it runs in another process, and
+        keyword, and nothing is converted or counted before.  ``guarded``: a crash of it in this process is raised, see
+        `Table.on_crash`; its ``slow`` calls `guarded_through`.  With ``worker`` it runs in another process, and
         ``address`` is a link-time address; a struct by value has its size as the size of an item, and as target the
         class of each of its eightbytes ("I", "D"; "M": in memory), followed by the size where it is the result.
         ``unusable`` says why it can't be called at all; ``info`` has the attributes ``doc`` and ``signature``.
@@ -285,6 +296,8 @@ class Table:
     label: str
     observer: Observer | None
     on_idle: Callable[[], object] | None
+    on_crash: Callable[[str, Crash], BaseException] | None
+    """Given the name of a guarded function that has crashed, returns what its call raises.  The call has left before."""
     def __new__(cls, label: str, bindings: Sequence[Binding | None]) -> Table: ...
     def put(self, slot: int, binding: Binding, /) -> None:
         """Give an empty slot a binding.  Raises ValueError for one that is taken."""

@@ -141,6 +141,12 @@ def data_of(code: Code) -> Data | None:
     return made() if made is not None else None
 
 
+def image_of(code: Code) -> tuple[int, int, int] | None:
+    """Return the base, the lowest and the highest address of code that is mapped here (its ``image``)."""
+    found: tuple[int, int, int] | None = getattr(code, "image", None)
+    return found
+
+
 def has_data(code: Code) -> bool:
     """Whether the code has variables that could be moved."""
     return hasattr(code, "data")
@@ -238,7 +244,7 @@ class Wanted:
     see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key; ``before``:
     the version before, if its types are the same: its classes are to stay then; ``old``: the version that is to be
     replaced, whatever its types; ``services``: what the host provides of the functions that the library calls and
-    doesn't have.
+    doesn't have; ``guarded``: whether a crash of it in this process is raised.
     """
 
     module: str
@@ -252,6 +258,7 @@ class Wanted:
     slots: Mapping[str, int]
     explicit: Mapping[str, ExplicitFunction] = field(default_factory=dict)
     hold_gil: Callable[[str], bool] = lambda _name: False
+    guarded: bool = False
     lazy: bool = False
     before: Code | None = None
     old: Code | None = None

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from midflight import _hooks, _observing, _probe, _retire, lanes
+from midflight import _crashes, _hooks, _observing, _probe, _retire, lanes
 from midflight._control import Control, Generation
 from midflight._errors import MidflightError, UnresolvedSymbolError
 from midflight._lane import Wanted
@@ -104,6 +104,7 @@ def prepare(
         slots=control.slots,
         explicit=control.explicit,
         hold_gil=control.options.holds_gil,
+        guarded=_crashes.is_guarded(control.options),
         lazy=control.options.lazy,
         before=_alike(interface, old),
         old=old.code if old is not None else None,

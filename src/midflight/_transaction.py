@@ -15,11 +15,11 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from midflight import _prepare, _stages
+from midflight import _crashes, _prepare, _stages
 from midflight._carry import Carrying
 from midflight._errors import HookError, MidflightError, SwapError, SwapInsideError
 from midflight._events import Refused, Swapped, emit
-from midflight._fall_back import when_failing
+from midflight._fall_back import FallBack
 from midflight._gate import Closed
 from midflight._prepare import stage
 from midflight._running import runs_for
@@ -64,12 +64,18 @@ def first_generation(control: Control, trial: Trial) -> Generation:
 
 def _watch_crashes(control: Control, generation: Generation) -> None:
     if generation.code is not None:
-        generation.code.failing = when_failing(control, generation, _go_back_fresh)
+        generation.code.failing = FallBack(control, generation, _go_back_fresh, "crashes again and again").later
+        _crashes.watch(control, generation, FallBack(control, generation, _go_back_with_data, "crashed"))
 
 
 def _go_back_fresh(control: Control) -> Report:
     """Go back from a version whose process has died again and again: its data died with it."""
     return run([Request(control, control.source, "any", back=True, carrying=Carrying("fresh"))])[0]
+
+
+def _go_back_with_data(control: Control) -> Report:
+    """Go back from a version that has crashed in this process."""
+    return run([Request(control, control.source, "any", back=True, carrying=control.options.carrying)])[0]
 
 
 # ---- the queue ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import midflight
-from midflight import _events
+from midflight import _crashes, _events
 from midflight.cli import program, progress
 from midflight.cli.console import err, say_error, say_refused, say_swapped
 
@@ -44,6 +44,7 @@ class Follower:
 def run(target: str, arguments: Sequence[str], *, as_module: bool) -> None:
     """Run the program; what it does and how it ends is its own affair."""
     console = err()
+    _crashes.raise_by_default()
     shown = contextlib.ExitStack()
     shown.enter_context(progress.lines(console))
     shown.callback(_events.subscribe(Follower(console)))

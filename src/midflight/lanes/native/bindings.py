@@ -73,6 +73,8 @@ class Binder:
         types: CTypes,
         hold_gil: Callable[[str], bool],
         before: Binder | None = None,
+        *,
+        guarded: bool = False,
     ) -> None:
         self.bound: dict[str, tuple[Function, Binding]] = {}
         self._before = before.bound if before is not None else {}
@@ -80,6 +82,7 @@ class Binder:
         self._interface = interface
         self.types = types
         self._hold_gil = hold_gil
+        self._guarded = guarded
         self._callbacks: dict[TypeId, CallbackMaker] = {}
         self._by_value: list[ByValueCall] = []
         self._inherited: dict[int, Any] = {}
@@ -143,7 +146,7 @@ class Binder:
         """Return a binding for a call in this process."""
         slow = None
         if needs_ctypes(call):
-            slow = ByValueCall(call.name, call.params, call.result, hold_gil=call.hold_gil)
+            slow = ByValueCall(call.name, call.params, call.result, hold_gil=call.hold_gil, guarded=self._guarded)
         binding = _core.Binding(
             call.name,
             call.address,
@@ -153,6 +156,7 @@ class Binder:
             slow=slow,
             unusable=call.unusable,
             info=call.info,
+            guarded=self._guarded,
         )
         if slow is not None:
             slow.binding = binding

@@ -36,14 +36,16 @@ class ByValueCall:
     binding: Binding
     table: Table
 
-    def __init__(self, name: str, params: list[ParamSpec], result: ResultSpec, *, hold_gil: bool) -> None:
+    def __init__(
+        self, name: str, params: list[ParamSpec], result: ResultSpec, *, hold_gil: bool, guarded: bool
+    ) -> None:
         self._name = name
         self._params = params
         self._result = result[0]
         prototype = ctypes.PYFUNCTYPE if hold_gil else ctypes.CFUNCTYPE
         result_class = result[2] if self._result == "struct" else _CLASSES[self._result]
         arguments = [param[6] if param[1] == "struct" else _CLASSES[param[1]] for param in params]
-        self._call = prototype(result_class, *arguments)(_core.through)
+        self._call = prototype(result_class, *arguments)(_core.guarded_through if guarded else _core.through)
 
     def __call__(self, *values: object) -> Any:
         """Convert, call, convert back.  Raises as any call does."""

@@ -71,7 +71,12 @@ class NativeLane:
         try:
             thunks.loaded()
             binder = Binder(
-                wanted.module, wanted.interface, types, wanted.hold_gil, before.binder if before is not None else None
+                wanted.module,
+                wanted.interface,
+                types,
+                wanted.hold_gil,
+                before.binder if before is not None else None,
+                guarded=wanted.guarded,
             )
             table, explicit = _bind(wanted, image, binder)
             code = NativeCode(image, table, binder, explicit, place, tenant, thunks)
@@ -104,6 +109,7 @@ class NativeCode:
         self.table = table
         self.ctypes = binder.types
         self.path = image.path
+        self.image = image.base, image.low, image.high
         self.warnings: tuple[str, ...] = ()
         self._image = image
         self.binder = binder
@@ -232,7 +238,7 @@ def _bind(wanted: Wanted, image: Image, binder: Binder) -> tuple[Table, _Explici
             made[key] = binding
     table = _core.Table(wanted.label, bindings_by_slot(wanted.slots, made))
     binder.finish(table)
-    explicit = _Explicit(wanted.module, addresses, wanted.hold_gil)
+    explicit = _Explicit(wanted, addresses)
     for key, one in wanted.explicit.items():
         explicit.add(table, wanted.slots[key], one)
     return table, explicit
@@ -247,16 +253,18 @@ def _hooks(wanted: Wanted, image: Image, table: Table) -> dict[str, Callable[[],
 class _Explicit:
     """Functions of one version under signatures of the user's."""
 
-    def __init__(self, module: str, addresses: dict[str, int], hold_gil: Callable[[str], bool]) -> None:
-        self._module = module
+    def __init__(self, version: Wanted, addresses: dict[str, int]) -> None:
+        self._module = version.module
         self._addresses = addresses
-        self._hold_gil = hold_gil
+        self._hold_gil = version.hold_gil
+        self._guarded = version.guarded
 
     def add(self, table: Table, slot: int, wanted: ExplicitFunction) -> None:
         """Fill a slot, if this version has the function."""
         address = self._addresses.get(wanted.symbol_of)
         if address is not None:
-            binder = Binder(self._module, wanted.interface, CTypes(wanted.interface), self._hold_gil)
+            types = CTypes(wanted.interface)
+            binder = Binder(self._module, wanted.interface, types, self._hold_gil, guarded=self._guarded)
             table.put(slot, binder.bind(wanted.function, address))
             binder.finish(table)
 
