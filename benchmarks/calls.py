@@ -24,6 +24,7 @@ def run(peers: Peers) -> Iterator[Result]:
     released = midflight.load(peers.functions)
     yield _holding(peers, held.add)
     yield _releasing(peers, released.add)
+    yield _guarded(peers, held.add, released.add)
     yield from _array(peers, held.total, released.total)
 
 
@@ -67,6 +68,18 @@ def _releasing(peers: Peers, add: Callable[[int, int], int]) -> Result:
         Target("times cffi", ours / others["cffi, API mode"], 1),
     )
     return Result("add(int, int), releasing the GIL", ours, "ns", others, targets)
+
+
+def _guarded(peers: Peers, held: Callable[[int, int], int], released: Callable[[int, int], int]) -> Result:
+    """Measure what on_crash="raise" adds, in turns with calls that don't have it."""
+    holding = midflight.load(peers.functions, hold_gil=True, on_crash="raise").add
+    releasing = midflight.load(peers.functions, on_crash="raise").add
+    ours, others = _add({"midflight": holding, "unguarded": held, "releasing": releasing, "its unguarded": released})
+    targets = (
+        Target("ns more than unguarded", ours - others["unguarded"], 5),
+        Target("ns more, releasing", others["releasing"] - others["its unguarded"], 5),
+    )
+    return Result('add(int, int), on_crash="raise", holding the GIL', ours, "ns", others, targets)
 
 
 def _array(peers: Peers, held: Callable[[Any, int], float], released: Callable[[Any, int], float]) -> Iterator[Result]:

@@ -12,6 +12,7 @@ typedef enum mf_failure_kind {
     MF_LOAD_FAILED,   /* the loader's own refusal, in its words */
     MF_CONSTRUCTOR,   /* a constructor raised a C++ exception */
     MF_SYSTEM,        /* a system call failed: no space, no permission */
+    MF_CONSTRUCTOR_CRASHED, /* a constructor crashed, behind the guard */
 } mf_failure_kind;
 
 typedef struct mf_failure {

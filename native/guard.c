@@ -15,6 +15,8 @@ _Thread_local mf_guard_thread *mf_guard_mine __attribute__((tls_model("initial-e
 
 static pthread_key_t at_thread_end;
 
+extern const char mf_guard_landing[], mf_guard_through_landing[];
+
 /* ---- coming back ---------------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
@@ -98,6 +100,9 @@ catch_crash(int number, siginfo_t *info, void *context)
     mf_guard_thread *mine = mf_guard_mine;
     if (point == NULL || !mf_crash_is_own(info)) {
         return false;
+    }
+    if (point->landing != (uintptr_t)mf_guard_landing && point->landing != (uintptr_t)mf_guard_through_landing) {
+        return false; /* the crash has overwritten where to go back to */
     }
     if (point->crash != NULL) {
         if (mine == NULL || !mf_may_leave(info, context)) {

@@ -10,6 +10,7 @@
  * - Only the thread that is in a guarded function is concerned.  Such a signal in another thread, or sent by somebody else,
  *   goes on as crash_signals.h says.
  * - A crash in a function that holds a lock of the C library's, or in Python, isn't left: it goes on too (leaving.h).
+ * - Nor is one that has overwritten the point itself, on the stack.
  * - Points nest: a crash comes back to the innermost.  Any thread may have any number.  C++ exceptions and the unwinding of
  *   pthread_exit take theirs away.
  * - What is put back: registers, the stack, the direction and alignment flags, the floating modes that the thread had at its

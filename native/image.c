@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "destructors.h"
 #include "elf_file.h"
+#include "guard.h"
 #include "initial.h"
 #include "leftovers.h"
 #include "maps.h"
@@ -22,6 +24,8 @@ struct mf_image {
     bool is_file; /* path is a file of ours, to be removed when it is unmapped */
     pid_t owner;  /* the process that made the file: a fork's child must not remove it */
     bool handlers_possible, lazy_possible;
+    bool guarded;
+    mf_crash crash_at_close;
     mf_initial *initial;
     mf_image *next; /* in the list of those that couldn't be opened */
     mf_image_facts facts;
@@ -123,35 +127,60 @@ open_handle(mf_image *image, const mf_image_options *options, const uint8_t *byt
     return failure->kind;
 }
 
-static bool
-construct(uintptr_t function, mf_exception_text *thrown)
+static void
+call_constructor(mf_registers *registers, uintptr_t function, bool guarded)
+{
+    if (guarded && mf_guard_ready()) {
+        mf_guard_call(registers, (const void *)function, NULL, (const void *)(uintptr_t)mf_call_integer,
+                      &registers->exception);
+    } else {
+        mf_call_integer(registers, function);
+    }
+}
+
+/* Where a constructor has crashed, what was left half done may still be used: its library stays. */
+static mf_failure_kind
+note_crash(const mf_image *image, const mf_image_options *options, const mf_crash *crash, mf_failure *failure)
+{
+    *options->crash = (mf_image_crash){*crash, image->facts.base, image->facts.low, image->facts.high};
+    return mf_fail(failure, MF_CONSTRUCTOR_CRASHED, "a constructor crashed");
+}
+
+static mf_failure_kind
+construct(const mf_image *image, const mf_image_options *options, uintptr_t function, mf_failure *failure,
+          mf_exception_text *thrown)
 {
     mf_registers registers;
     memset(&registers, 0, sizeof registers);
     registers.integers[0] = (uint64_t)program_argc;
     registers.integers[1] = (uint64_t)(uintptr_t)program_argv;
     registers.integers[2] = (uint64_t)(uintptr_t)program_environment;
-    mf_call_integer(&registers, function);
+    call_constructor(&registers, function, image->guarded);
     if (registers.exception == NULL) {
-        return true;
+        return MF_OK;
+    }
+    const mf_crash *crash = mf_guard_take(registers.exception);
+    if (crash != NULL) {
+        return note_crash(image, options, crash, failure);
     }
     mf_exception_take(&registers, thrown);
-    return false;
+    return mf_fail(failure, MF_CONSTRUCTOR, "a constructor raised a C++ exception");
 }
 
-static bool
-run_constructors(const mf_image *image, const plan *planned, mf_exception_text *thrown)
+static mf_failure_kind
+run_constructors(const mf_image *image, const mf_image_options *options, const plan *planned, mf_failure *failure,
+                 mf_exception_text *thrown)
 {
-    if (planned->init != 0 && !construct(image->facts.base + planned->init, thrown)) {
-        return false;
+    if (planned->init != 0) {
+        construct(image, options, image->facts.base + planned->init, failure, thrown);
     }
     const uintptr_t *list = (const uintptr_t *)(image->facts.base + planned->init_array);
-    for (uint64_t i = 0; i < planned->init_count; i++) {
-        if (list[i] != 0 && list[i] != UINTPTR_MAX && !construct(list[i], thrown)) {
-            return false;
+    for (uint64_t i = 0; i < planned->init_count && failure->kind == MF_OK; i++) {
+        if (list[i] != 0 && list[i] != UINTPTR_MAX) {
+            construct(image, options, list[i], failure, thrown);
         }
     }
-    return true;
+    return failure->kind;
 }
 
 static mf_failure_kind
@@ -242,6 +271,7 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
         return NULL;
     }
     image->owner = getpid();
+    image->guarded = options->crash != NULL;
     if (map(image, options, bytes, size, &planned, failure) != MF_OK) {
         remove_file(image);
         mf_image_free(image);
@@ -254,8 +284,12 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
     if (options->mapped != NULL) {
         options->mapped(&image->facts);
     }
-    if (!run_constructors(image, &planned, thrown)) {
-        mf_fail(failure, MF_CONSTRUCTOR, "a constructor raised a C++ exception");
+    if (run_constructors(image, options, &planned, failure, thrown) == MF_CONSTRUCTOR_CRASHED) {
+        remove_file(image);
+        mf_image_free(image);
+        return NULL;
+    }
+    if (failure->kind != MF_OK) {
         abandon(image);
         return NULL;
     }
@@ -331,15 +365,34 @@ mf_image_is_held(const mf_image *image, char *text, size_t size)
     return false;
 }
 
+const mf_crash *
+mf_image_crash_at_close(const mf_image *image)
+{
+    return &image->crash_at_close;
+}
+
+static void
+close_handle(mf_image *image, void *handle)
+{
+    mf_destructors destructors;
+    if (!image->guarded) {
+        dlclose(handle);
+        return;
+    }
+    mf_destructors_guard(&destructors, handle, &image->crash_at_close);
+    dlclose(handle);
+    mf_destructors_done(&destructors, mf_maps_hold(image->facts.low, image->facts.high, image->label));
+}
+
 /* The loader sweeps what a thread's destructors had pinned only when something is closed: open it and close it once
  * more.  Only while it is mapped: its path may be another file's by then. */
 static void
-close_again(const mf_image *image)
+close_again(mf_image *image)
 {
     if (mf_maps_hold(image->facts.low, image->facts.high, image->label)) {
         void *again = dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD);
         if (again != NULL) {
-            dlclose(again);
+            close_handle(image, again);
         }
     }
 }
@@ -350,7 +403,7 @@ mf_image_close(mf_image *image)
     if (image->handle == NULL) {
         close_again(image);
     } else if (image->facts.nodelete || mf_thread_keys_disarm(image->facts.low, image->facts.high)) {
-        dlclose(image->handle);
+        close_handle(image, image->handle);
         image->handle = NULL;
     } else {
         return false; /* a thread has just entered a destructor: mf_image_is_held says so */

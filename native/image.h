@@ -20,10 +20,17 @@
 
 #include "attached.h"
 #include "call.h"
+#include "crash_note.h"
 #include "failure.h"
 #include "wrapper.h"
 
 typedef struct mf_image mf_image;
+
+/* A crash of a constructor, and where its library is; it stays mapped. */
+typedef struct mf_image_crash {
+    mf_crash crash;
+    uintptr_t base, low, high;
+} mf_image_crash;
 
 typedef struct mf_image_facts {
     uintptr_t base, low, high;
@@ -39,6 +46,7 @@ typedef struct mf_image_options {
     bool (*before_load)(void); /* called when the copy is made and nothing of the library has run; false: give up */
     void (*mapped)(const mf_image_facts *facts); /* called when it is mapped and has its place, before its constructors; or NULL */
     const mf_wrapper *bindings; /* what undefined symbols (functions, data) are bound to; ended by a NULL symbol; or NULL */
+    mf_image_crash *crash; /* not NULL: constructors and destructors are guarded; of MF_CONSTRUCTOR_CRASHED */
 } mf_image_options;
 
 /* Checks, copies, maps and constructs.  NULL on failure, told through `failure` (kind MF_CONSTRUCTOR: `thrown` says
@@ -69,6 +77,9 @@ mf_attachment mf_image_attached(const mf_image *image, uint64_t address);
 /* Whether something that the library left behind points into it (a thread, a signal handler): closing it now would
  * crash the process later.  Says what in `text`. */
 bool mf_image_is_held(const mf_image *image, char *text, size_t size);
+
+/* What its destructors crashed with, where they are guarded and have been run; its signal is 0 if they didn't. */
+const mf_crash *mf_image_crash_at_close(const mf_image *image);
 
 /* Closes it, or tries again on one that stayed mapped; returns whether the memory map shows that it is gone.  While
  * mf_image_is_held, don't call this. */

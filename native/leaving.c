@@ -168,11 +168,11 @@ judge(const mf_frame *frame, void *data)
         return true;
     }
     leave_c_library(self);
-    self->refused = self->refused || self->ours;
     if (found != NULL && found->kind == OURS) {
-        self->ours = frame->function != (uintptr_t)mf_entry_common;
+        self->ours = self->ours || frame->function != (uintptr_t)mf_entry_common;
         return !self->refused;
     }
+    self->refused = self->refused || self->ours;
     /* raise() is the C library's; what another thread has sent may come anywhere. */
     self->refused = self->refused || found != NULL || (first && self->sent);
     return !self->refused;

@@ -4,6 +4,7 @@
 
 #include <structmember.h>
 
+#include "../crash_note.h"
 #include "../elf_file.h"
 #include "../image.h"
 
@@ -14,6 +15,7 @@ typedef struct Image {
     mf_image *image; /* owned; NULL once unmapped */
     mf_image_facts facts;
     PyObject *path;
+    PyObject *crash; /* of its destructors; NULL: there was none */
 } Image;
 
 static PyObject *
@@ -22,6 +24,7 @@ error_for(const mf_failure *failure)
     switch (failure->kind) {
     case MF_BAD_LIBRARY: return errors.bad_library;
     case MF_WRONG_MACHINE: return errors.wrong_machine;
+    case MF_CONSTRUCTOR_CRASHED:
     case MF_CONSTRUCTOR: return errors.constructor;
     case MF_LOAD_FAILED: return errors.load;
     case MF_OK:
@@ -30,8 +33,28 @@ error_for(const mf_failure *failure)
     return errors.base;
 }
 
+/* Tells the error that is being raised which crash it was, and where the library is. */
+static void
+add_crash(const mf_image_crash *crash)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject *place = Py_BuildValue("(KKK)", (unsigned long long)crash->base, (unsigned long long)crash->low,
+                                    (unsigned long long)crash->high);
+    PyObject *told = place != NULL ? crash_describe(&crash->crash) : NULL;
+    PyObject *both = told != NULL ? PyTuple_Pack(2, told, place) : NULL;
+    if (both == NULL || PyObject_SetAttrString(error, "crash", both) != 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(both);
+    Py_XDECREF(told);
+    Py_XDECREF(place);
+    PyErr_Restore(type, error, traceback);
+}
+
 static PyObject *
-raise_failure(const mf_failure *failure, const mf_exception_text *thrown, const char *name)
+raise_failure(const mf_failure *failure, const mf_exception_text *thrown, const mf_image_crash *crash, const char *name)
 {
     PyObject *subject = PyUnicode_FromString(name);
     if (subject == NULL) {
@@ -41,6 +64,9 @@ raise_failure(const mf_failure *failure, const mf_exception_text *thrown, const 
         raise_native(errors.constructor, subject, thrown);
     } else {
         raise_error(error_for(failure), subject, "%s", failure->text);
+        if (failure->kind == MF_CONSTRUCTOR_CRASHED) {
+            add_crash(crash);
+        }
     }
     Py_DECREF(subject);
     return NULL;
@@ -124,14 +150,15 @@ wrappers_of(PyObject *bindings)
 static PyObject *
 image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"data", "name", "path", "lazy", "bindings", NULL};
+    static char *names[] = {"data", "name", "path", "lazy", "bindings", "guarded", NULL};
     Py_buffer data;
     const char *name;
     PyObject *path = NULL;
-    int lazy = 0;
+    int lazy = 0, guarded = 0;
+    mf_image_crash crash;
     PyObject *bindings = NULL;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&pO!", names, &data, &name, path_or_none, &path, &lazy,
-                                     &PyDict_Type, &bindings)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&pO!p", names, &data, &name, path_or_none, &path, &lazy,
+                                     &PyDict_Type, &bindings, &guarded)) {
         return NULL;
     }
     mf_wrapper *wrappers = bindings != NULL ? wrappers_of(bindings) : NULL;
@@ -142,7 +169,7 @@ image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     }
     mf_image_options options = {
         path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0, NULL,
-        noted != NULL ? note_place : NULL, wrappers};
+        noted != NULL ? note_place : NULL, wrappers, guarded != 0 ? &crash : NULL};
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image *image;
@@ -153,7 +180,7 @@ image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     Py_XDECREF(path);
     PyMem_Free(wrappers);
     if (image == NULL) {
-        return raise_failure(&failure, &thrown, name);
+        return raise_failure(&failure, &thrown, &crash, name);
     }
     Image *self = (Image *)type->tp_alloc(type, 0);
     if (self == NULL) {
@@ -177,6 +204,7 @@ image_dealloc(PyObject *object)
         mf_image_free(self->image); /* what nobody closed stays mapped */
     }
     Py_CLEAR(self->path);
+    Py_CLEAR(self->crash);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -272,6 +300,9 @@ image_close(PyObject *object, PyObject *Py_UNUSED(unused))
         gone = mf_image_close(image);
         Py_END_ALLOW_THREADS
     }
+    if (self->image != NULL && self->crash == NULL && mf_image_crash_at_close(image)->signal != 0) {
+        self->crash = crash_describe(mf_image_crash_at_close(image));
+    }
     if (gone && self->image != NULL) {
         mf_image_free(image);
         self->image = NULL;
@@ -287,6 +318,7 @@ static PyMemberDef members[] = {
     {"nodelete", T_BOOL, offsetof(Image, facts.nodelete), READONLY, "Whether the loader will never unmap it."},
     {"thread_destructors", T_BOOL, offsetof(Image, facts.thread_destructors), READONLY,
      "Whether it uses thread_local variables with destructors."},
+    {"crash", T_OBJECT, offsetof(Image, crash), READONLY, "The crash of its destructors, or None."},
     {"path", T_OBJECT, offsetof(Image, path), READONLY, "The name under which the loader knows it."},
     {NULL},
 };

@@ -204,6 +204,8 @@ class Image:
     nodelete: bool
     thread_destructors: bool
     path: str
+    crash: Crash | None
+    """Of its destructors."""
     def __new__(
         cls,
         data: ReadableBuffer,
@@ -211,12 +213,16 @@ class Image:
         path: StrPath | None = None,
         lazy: bool = False,
         bindings: dict[bytes, int] = ...,
+        guarded: bool = False,
     ) -> Image:
         """Copy ``data`` to ``path`` (None: a sealed memfd called ``name``), check it, map it.
 
         ``bindings``: undefined symbols, functions or data, and the addresses that they are to have.
 
         ``path`` must not exist, and must be absolute and free of symbolic links: the memory map is searched for it.
+        ``guarded``: a crash of a constructor is a `ConstructorError` too, which has it as ``crash``: the `Crash`, and
+        base, lowest and highest address of the library, which stays mapped then.  One of a destructor is `Image.crash`.
+
         Raises `BadLibraryError`, `WrongMachineError`, `LoadError` (the loader's words), `ConstructorError`, or
         `MidflightError` where the system has no room; nothing is left behind then.
         """

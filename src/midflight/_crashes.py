@@ -9,7 +9,7 @@ Guarantees:
 from __future__ import annotations
 
 import logging
-import signal
+import weakref
 from typing import TYPE_CHECKING
 
 from midflight import _core
@@ -17,6 +17,7 @@ from midflight._control import all_controls
 from midflight._errors import MidflightError, ModuleCrashed, SwapInsideError
 from midflight._lane import image_of
 from midflight.artifact.backtrace import backtrace
+from midflight.lanes.native.crashed import FAULTS, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from midflight._trial import OnCrash
 
 _log = logging.getLogger("midflight")
-_FAULTS = {signal.SIGSEGV, signal.SIGBUS}
 _default: OnCrash = "end"
 
 
@@ -50,16 +50,20 @@ def watch(control: Control, generation: Generation, fall_back: FallBack) -> None
     _core.arm_crash_signals()
     generation.fall_back = fall_back
     if is_guarded(control.options):
-        code.table.on_crash = _raiser(control.name, generation.version.number)
+        code.table.on_crash = _raiser(weakref.ref(control), weakref.ref(generation))
 
 
-def _raiser(module: str, number: int) -> Callable[[str, Crash], ModuleCrashed]:
+def _raiser(
+    control: weakref.ref[Control], generation: weakref.ref[Generation]
+) -> Callable[[str, Crash], ModuleCrashed]:
     """Return what makes the error of a crashed call into a version; it holds neither of the two."""
-    return lambda function, crash: _error(module, number, function, crash)
+    return lambda function, crash: _error(control(), generation(), function, crash)
 
 
-def _error(module: str, number: int, function: str, crash: Crash) -> ModuleCrashed:
-    found = _culprit(module, number, crash[3])
+def _error(control: Control | None, called: Generation | None, function: str, crash: Crash) -> ModuleCrashed:
+    found = _lies_in(crash[3])
+    if found is None and control is not None and called is not None:
+        found = control, called
     frames: tuple[str, ...] = ()
     fate = "its version is gone"
     if found is not None:
@@ -73,30 +77,23 @@ def _error(module: str, number: int, function: str, crash: Crash) -> ModuleCrash
         unchanged=fate,
         todo="mend it and swap; what the call has left half done may be broken, locks and memory too",
         signal=crash[0],
-        address=crash[2] if crash[0] in _FAULTS and crash[1] > 0 else None,
+        address=crash[2] if crash[0] in FAULTS and crash[1] > 0 else None,
         backtrace=frames,
     )
-
-
-def said(crash: Crash) -> str:
-    """Say which signal it was, and where."""
-    at = f" at address {crash[2]:#x}" if crash[0] in _FAULTS and crash[1] > 0 else ""
-    return f"{signal.Signals(crash[0]).name}{at}"
 
 
 # ---- whose crash it was ---------------------------------------------------------------------------------------------
 
 
-def _culprit(module: str, number: int, frames: Sequence[int]) -> tuple[Control, Generation] | None:
-    """Return the version that the innermost frame of any version lies in, else the one that was called."""
+def _lies_in(frames: Sequence[int]) -> tuple[Control, Generation] | None:
+    """Return the version that the innermost frame of any version lies in."""
     known = [(control, one) for control in all_controls() for one in tuple(control.generations)]
     for address in frames:
         for control, generation in known:
             image = image_of(generation.code) if generation.code is not None else None
             if image is not None and image[1] <= address < image[2]:
                 return control, generation
-    called = (pair for pair in known if pair[0].name == module and pair[1].version.number == number)
-    return next(called, None)
+    return None
 
 
 def _frames(generation: Generation, crash: Crash) -> tuple[str, ...]:

@@ -147,7 +147,17 @@ class MissingLibraryError(LoadError):
 
 
 class ConstructorError(LoadError):
-    """A constructor of the library raised a C++ exception while the library was being loaded."""
+    """A constructor of the library raised a C++ exception while the library was being loaded, or crashed.
+
+    ``backtrace``: of a crash: functions, innermost first, as "function (file:line)".
+    """
+
+    def __init__(self, what: str, *, backtrace: tuple[str, ...] = (), **rest: Unpack[Words]) -> None:
+        super().__init__(what, **rest)
+        self.backtrace = backtrace
+
+    def __str__(self) -> str:
+        return super().__str__() + "".join(f"\n  {frame}" for frame in self.backtrace)
 
 
 class UnsupportedPlatformError(MidflightError):

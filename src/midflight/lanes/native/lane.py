@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from midflight import _core
 from midflight._errors import (
     BadLibraryError,
+    ConstructorError,
     InterfaceError,
     LoadError,
     MidflightError,
@@ -25,6 +26,7 @@ from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
 from midflight.lanes.native import neighbours, runtimes
 from midflight.lanes.native.bindings import Binder
+from midflight.lanes.native.crashed import in_constructor, in_destructor
 from midflight.lanes.native.hooks import make_hooks, migrate
 from midflight.lanes.native.memory import OwnData, OwnMemory
 from midflight.lanes.native.place import Place, explain
@@ -79,7 +81,7 @@ class NativeLane:
                 guarded=wanted.guarded,
             )
             table, explicit = _bind(wanted, image, binder)
-            code = NativeCode(image, table, binder, explicit, place, tenant, thunks)
+            code = NativeCode(image, table, binder, explicit, place, tenant, thunks, wanted.source)
             code.hooks = _hooks(wanted, image, table)
         except BaseException:
             tenant.closing()
@@ -105,6 +107,7 @@ class NativeCode:
         place: Place,
         tenant: Tenant,
         services: ServiceThunks,
+        source: str,
     ) -> None:
         self.table = table
         self.ctypes = binder.types
@@ -112,6 +115,7 @@ class NativeCode:
         self.image = image.base, image.low, image.high
         self.warnings: tuple[str, ...] = ()
         self._image = image
+        self._source = source
         self.binder = binder
         self._explicit = explicit
         self._place = place
@@ -164,10 +168,16 @@ class NativeCode:
         """Say which threads the library has started that are alive."""
         return self._image.threads
 
+    def _close(self) -> bool:
+        said, gone = self._image.crash is not None, self._image.close()
+        if self._image.crash is not None and not said:
+            in_destructor(self._image.crash, self._source)
+        return gone
+
     def retire(self) -> Held | None:
         """Unload the image; see `midflight._lane.Code`."""
         self._tenant.closing()
-        if self._image.held_by is None and self._image.close():
+        if self._image.held_by is None and self._close():
             self._tenant.left()
             self._place.remove()
             return None
@@ -206,6 +216,8 @@ def _open_image(wanted: Wanted, place: Place, bindings: dict[bytes, int]) -> Ima
                     raise
                 place.fall_back()
         return _map(wanted, place, None, bindings)
+    except ConstructorError as error:
+        raise explain(in_constructor(error, wanted.data, wanted.source), place.path, wanted.source) from None
     except LoadError as error:
         raise explain(error, place.path, wanted.source) from None
     except MidflightError as error:
@@ -214,7 +226,9 @@ def _open_image(wanted: Wanted, place: Place, bindings: dict[bytes, int]) -> Ima
 
 
 def _map(wanted: Wanted, place: Place, path: str | None, bindings: dict[bytes, int]) -> Image:
-    return _core.Image(wanted.data, place.memory_name, path, lazy=wanted.lazy, bindings=bindings)
+    return _core.Image(
+        wanted.data, place.memory_name, path, lazy=wanted.lazy, bindings=bindings, guarded=wanted.guarded
+    )
 
 
 def _stale(wanted: Wanted, file: Path) -> str:

@@ -72,7 +72,10 @@ def explain(error: LoadError, path: str | None, source: str) -> LoadError:
     """Turn the loader's words into the error for their kind, naming the user's file, not our copy."""
     if isinstance(error, ConstructorError):
         error.subject = source
-        error.todo = "mend the constructor of the static object or the function marked as constructor that raised it"
+        error.todo = (
+            error.todo
+            or "mend the constructor of the static object or the function marked as constructor that raised it"
+        )
         return error
     copy = r"/proc/self[/.]*/fd/\d+" if path is None else re.escape(path)
     words = re.sub(copy, lambda _copy: Path(source).name, error.what)

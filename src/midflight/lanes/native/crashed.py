@@ -1,0 +1,42 @@
+"""What a crash of a library's own code outside of any call becomes: in its constructors, in its destructors."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midflight._errors import ConstructorError
+from midflight.artifact.backtrace import backtrace
+
+if TYPE_CHECKING:
+    from midflight._core import Crash
+
+FAULTS = {signal.SIGSEGV, signal.SIGBUS}
+
+_log = logging.getLogger("midflight")
+
+
+def said(crash: Crash) -> str:
+    """Say which signal it was, and where."""
+    at = f" at address {crash[2]:#x}" if crash[0] in FAULTS and crash[1] > 0 else ""
+    return f"{signal.Signals(crash[0]).name}{at}"
+
+
+def in_constructor(error: ConstructorError, data: bytes, source: str) -> ConstructorError:
+    """Return the error for a constructor that has crashed; any other as it is."""
+    crash, image = getattr(error, "crash", (None, None))
+    if crash is None or image is None:
+        return error
+    return ConstructorError(
+        f"a constructor crashed: {said(crash)}",
+        subject=source,
+        todo="mend it; what it has left half done stays in memory",
+        backtrace=backtrace(data, image, crash[3]),
+    )
+
+
+def in_destructor(crash: Crash, source: str) -> None:
+    """Say that a destructor has crashed."""
+    _log.error("%s: a destructor crashed when it was unloaded: %s", Path(source).name, said(crash))
