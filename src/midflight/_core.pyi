@@ -54,7 +54,7 @@ CRASH_NOTE_SIZE: int
 def note_crashes(memory: WriteableBuffer, /) -> None:
     """From now on write the first crash of this process to ``memory``, which others may map; then it ends as it would.
 
-    ``memory`` is held for ever, is aligned for integers, and all 0 at first.  Once, for a process that serves for trying.
+    ``memory`` is held for ever, is aligned for integers, and all 0 at first.  Once in a process, which is for trying.
     Threads that want to have a crash by using up their stack noted call `crash_stack` first; the calling one needn't.
     """
 
@@ -303,7 +303,7 @@ class Table:
     observer: Observer | None
     on_idle: Callable[[], object] | None
     on_crash: Callable[[str, Crash], BaseException] | None
-    """Given the name of a guarded function that has crashed, returns what its call raises.  The call has left before."""
+    """Given the name of a guarded function that has crashed, returns what its call raises, which has left before."""
     def __new__(cls, label: str, bindings: Sequence[Binding | None]) -> Table: ...
     def put(self, slot: int, binding: Binding, /) -> None:
         """Give an empty slot a binding.  Raises ValueError for one that is taken."""

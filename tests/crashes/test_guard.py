@@ -103,8 +103,13 @@ def test_way_back_that_is_refused(crashing) -> None:
 # ---- ways of calling -------------------------------------------------------------------------------------------------
 
 
-class Large(ctypes.Structure):
-    _fields_ = (("bytes", ctypes.c_char * 600),)
+def _call(function) -> None:
+    function(1)
+
+
+def _pinned(module) -> None:
+    with midflight.pin(module) as one:
+        one.crash_at(1)
 
 
 WAYS = {
@@ -116,16 +121,11 @@ WAYS = {
     "text": lambda m: m.text("words"),
     "buffer": lambda m: m.fill_array((ctypes.c_int * 3)(), 3),
     "keywords": lambda m: m.crash_at(count=1),
-    "pinned": lambda m: _pinned(m),
-    "alias": lambda m: (lambda f: f(1))(m.crash_at),
+    "pinned": _pinned,
+    "alias": lambda m: _call(m.crash_at),
     "signature": lambda m: midflight.function(m, "segv", signature="int segv(void)")(),
     "stable pointer": lambda m: m.call_back(m.jump_one, 1),
 }
-
-
-def _pinned(module) -> None:
-    with midflight.pin(module) as one:
-        one.crash_at(1)
 
 
 @pytest.mark.parametrize("hold_gil", [False, True])

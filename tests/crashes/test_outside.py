@@ -128,8 +128,9 @@ static void handle(int number, siginfo_t *info, void *context)
     char text[100];
     (void)context;
     sigprocmask(SIG_BLOCK, NULL, &mask);
-    int size = snprintf(text, sizeof text, "%d code %d address %p usr1 %d own %d\\n", number, info->si_code,
-                        number == SIGSEGV ? info->si_addr : NULL, sigismember(&mask, SIGUSR1), sigismember(&mask, number));
+    void *address = number == SIGSEGV ? info->si_addr : NULL;
+    int size = snprintf(text, sizeof text, "%d code %d address %p usr1 %d own %d\\n", number, info->si_code, address,
+                        sigismember(&mask, SIGUSR1), sigismember(&mask, number));
     if (write(1, text, size) != size)
         abort();
     _exit(7);
