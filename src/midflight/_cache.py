@@ -1,6 +1,7 @@
 """Where midflight keeps what it can make again: built libraries, manifests, read interfaces.
 
-What lies there gets loaded into programs, so a directory that somebody else owns or may write to is never used.
+What lies there gets loaded into programs, so a directory that somebody else owns, may write to or can exchange for another
+is never used: see `midflight._ownership`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import atexit
 import logging
 import os
 import shutil
-import stat
 import tempfile
 from pathlib import Path
 
 import platformdirs
 
+from midflight import _ownership
+from midflight._errors import IntegrityError
 from midflight._fork import Lock
 
 VARIABLE = "MIDFLIGHT_CACHE_DIR"
@@ -39,9 +41,10 @@ def cache_directory() -> Path:
 
 
 def cache_subdirectory(*parts: str) -> Path:
-    """Return a directory inside the cache, made if it wasn't there."""
-    path = cache_directory().joinpath(*parts)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Return a directory inside the cache, made if it wasn't there.  Raises `IntegrityError` for a planted one."""
+    path = cache_directory()
+    for part in parts:
+        path = _ownership.own_directory(path / part)
     return path
 
 
@@ -50,24 +53,19 @@ def _choose(wanted: str) -> Path:
     path = Path(wanted or platformdirs.user_cache_path("midflight")).absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = _ownership.real_place(path)
         _check(path)
-    except OSError as error:
-        _log.warning("the cache directory %s can't be used (%s); a temporary one is used instead", path, error)
+    except (OSError, IntegrityError) as error:
+        reason = f"{error.subject}: {error.what}" if isinstance(error, IntegrityError) else error
+        _log.warning("the cache directory %s can't be used (%s); a temporary one is used instead", path, reason)
         return _temporary()
     return path
 
 
 def _check(path: Path) -> None:
-    found = path.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        message = "it is not a directory"
-        raise NotADirectoryError(message)
-    if found.st_uid != os.geteuid():
-        message = "it belongs to another user"
-        raise PermissionError(message)
-    if found.st_mode & stat.S_IWOTH:
-        message = "everybody may write to it"
-        raise PermissionError(message)
+    why = _ownership.stranger(path.stat())
+    if why:
+        raise PermissionError(why)
     # The mode's bits don't tell about read-only mounts and quotas; a file does.
     handle, name = tempfile.mkstemp(prefix=".probe-", dir=path)
     os.close(handle)
@@ -75,7 +73,8 @@ def _check(path: Path) -> None:
 
 
 def _temporary() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="midflight-cache-"))
+    """Make a directory in the temporary one.  Raises `IntegrityError` where others could exchange it."""
+    path = Path(tempfile.mkdtemp(prefix="midflight-cache-", dir=_ownership.real_place(Path(tempfile.gettempdir()))))
     atexit.register(_remove, path, os.getpid())
     return path
 

@@ -1,7 +1,8 @@
 """The private directory of this process: where the copies lie that get mapped.
 
 Guarantees:
-- It is 0700, made by this process, and no name in it is used twice.
+- It is 0700, made by this process, and no name in it is used twice.  It lies where nobody but this user and root can put
+  another in its place.
 - It is never shared: the child of a fork makes its own, and never removes its parent's files.
 - Its path can be given to the loader and found in the memory map as it stands: absolute, free of symbolic links, and of
   characters that mean something to either.
@@ -24,6 +25,13 @@ import stat
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midflight import _ownership
+from midflight._errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PREFIX = "midflight-"
 _LOCK_NAME = "lock"
@@ -34,10 +42,12 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _LONGEST_STEM = 100
 
 
-def _bases() -> list[Path]:
+def _bases() -> Iterator[Path]:
     """Directories to try, memory-backed ones first: a copy that lives as long as a version needs no disk."""
-    named = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir()]  # noqa: S108 - checked below
-    return [Path(os.path.realpath(name)) for name in named if name.startswith("/")]
+    for name in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir()):  # noqa: S108 - checked
+        if name.startswith("/"):
+            with contextlib.suppress(OSError, IntegrityError):
+                yield _ownership.real_place(Path(name))
 
 
 def _may_hold_code(base: Path) -> bool:

@@ -47,8 +47,18 @@ def test_read_once(cache, library, monkeypatch):
     assert [path.name for path in cache.iterdir()] == [f"{sha256}.msgpack"]
 
 
+def entry_of(raw):
+    return reader._decoder.decode(raw[32:])
+
+
+def signed(entry):
+    """An entry as it would be on the disk, with the digest that belongs to it."""
+    payload = msgspec.msgpack.encode(entry)
+    return hashlib.sha256(payload).digest() + payload
+
+
 def changed(raw, **parts):
-    return msgspec.msgpack.encode(msgspec.structs.replace(reader._decoder.decode(raw), **parts))
+    return signed(msgspec.structs.replace(entry_of(raw), **parts))
 
 
 def altered(entry):
@@ -69,11 +79,13 @@ def looped(entry):
         lambda _: b"",
         lambda raw: raw[: len(raw) // 2],
         lambda _: b"\xff" * 100,
-        lambda _: msgspec.msgpack.encode({"format": reader.FORMAT}),
+        lambda raw: raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:],
+        lambda _: signed({"format": reader.FORMAT}),
+        lambda _: signed(b"\xff" * 100),
         lambda raw: changed(raw, format=reader.FORMAT + 1),
         lambda raw: changed(raw, sha256="0" * 64),
-        lambda raw: msgspec.msgpack.encode(altered(reader._decoder.decode(raw))),
-        lambda raw: msgspec.msgpack.encode(looped(reader._decoder.decode(raw))),
+        lambda raw: signed(altered(entry_of(raw))),
+        lambda raw: signed(looped(entry_of(raw))),
     ],
 )
 def test_damaged_entries_are_rewritten(cache, library, damage):

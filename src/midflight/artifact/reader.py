@@ -1,13 +1,15 @@
 """What an artifact offers: the one way in, whatever it is read from, with a cache by content.
 
 Guarantees: safe to call from any thread.  An interface is read once for the same bytes and kept on disk under the
-bytes' SHA-256; an entry that is damaged, foreign or of another format is read anew and rewritten.  Entries are written
+bytes' SHA-256; an entry that is damaged, of another format or not ours is made anew and replaced.  Entries are written
 under another name and renamed, so that no reader sees half of one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import logging
 import os
 import tempfile
 from collections import OrderedDict
@@ -16,8 +18,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from midflight._cache import cache_directory
-from midflight._errors import InterfaceError
+from midflight import _ownership
+from midflight._cache import cache_directory, cache_subdirectory
+from midflight._errors import IntegrityError, InterfaceError
 from midflight._fork import Lock
 from midflight.artifact.dwarf import reader as dwarf
 from midflight.artifact.elf import Elf, exported_symbols
@@ -38,15 +41,17 @@ Declared: TypeAlias = "type | str | Path"
 FORMAT = 7
 """Goes up with each change of the model or of what the readers make of the same bytes."""
 
+_DIGEST_SIZE = 32
 _REMEMBERED = 64
 _HEADER_SUFFIXES = (".h", ".hpp", ".hh", ".hxx")
 
+_log = logging.getLogger("midflight")
 _remembered: OrderedDict[Hashable, Interface] = OrderedDict()
 _lock = Lock()
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One file of the cache."""
+    """One file of the cache; in front of it stands the SHA-256 of all of it."""
 
     format: int
     sha256: str
@@ -125,8 +130,18 @@ def _path(sha256: str) -> Path:
 
 def _load(sha256: str) -> Interface | None:
     try:
-        entry = _decoder.decode(_path(sha256).read_bytes())
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        data = _ownership.read_own(_path(sha256))
+    except OSError:
+        return None
+    except IntegrityError as error:
+        _log.warning("%s", error)
+        return None
+    payload = memoryview(data)[_DIGEST_SIZE:]
+    if hashlib.sha256(payload).digest() != data[:_DIGEST_SIZE]:
+        return None  # a flipped bit would be another type
+    try:
+        entry = _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if entry.format != FORMAT or entry.sha256 != sha256 or not _is_sound(entry.interface):
         return None
@@ -135,13 +150,18 @@ def _load(sha256: str) -> Interface | None:
 
 def _store(sha256: str, interface: Interface) -> None:
     """Write an entry; a cache that can't be written costs time, not the result."""
+    try:
+        directory = cache_subdirectory("interfaces")
+    except IntegrityError as error:
+        _log.warning("%s", error)
+        return
     path = _path(sha256)
     with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
+        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".new")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_encoder.encode(_Entry(FORMAT, sha256, interface)))
+                payload = _encoder.encode(_Entry(FORMAT, sha256, interface))
+                file.write(hashlib.sha256(payload).digest() + payload)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

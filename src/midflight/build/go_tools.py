@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from midflight import _ownership
 from midflight._cache import cache_subdirectory
 from midflight._errors import BuildError, Diagnostic
 from midflight._fork import Lock
@@ -77,7 +78,7 @@ def analyzer(go: Compiler) -> Path:
     name = f"analyzer-{files.sha256(f'{go.identity} {sources_digest()}'.encode())[:32]}"
     path = cache_subdirectory("go-tools") / name
     with _lock:
-        if path.is_file():
+        if _ownership.is_own_file(path):
             return path
         with (
             progress.building("midflight's analyzer of Go sources"),

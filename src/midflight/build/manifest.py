@@ -7,7 +7,7 @@ that came out.
 Guarantees:
 - The contents of files are compared, not their times (except files of the system and the toolchain).
 - One key is built by one thread of one process at a time; the others wait and then find the result.
-- A manifest that is damaged, or names an artifact that isn't whole, counts as not there.
+- A manifest that is damaged, isn't ours, or names an artifact that isn't whole, counts as not there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -24,7 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from midflight import _ownership
 from midflight._cache import cache_directory, cache_subdirectory
+from midflight._errors import IntegrityError
 from midflight.build import files, store
 
 if TYPE_CHECKING:
@@ -72,6 +75,7 @@ class _Manifest(msgspec.Struct, frozen=True, array_like=True):
     entries: tuple[_Entry, ...]
 
 
+_log = logging.getLogger("midflight")
 _decoder = msgspec.msgpack.Decoder(_Manifest)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -133,8 +137,11 @@ def _lookup(name: str) -> Found | None:
 
 def _read(path: Path) -> tuple[_Entry, ...]:
     try:
-        data = path.read_bytes()
+        data = _ownership.read_own(path)
     except OSError:
+        return ()
+    except IntegrityError as error:
+        _log.warning("%s", error)
         return ()
     payload = data[_DIGEST_SIZE:]
     if hashlib.sha256(payload).digest() != data[:_DIGEST_SIZE]:
@@ -157,8 +164,7 @@ def _remember(name: str, artifact: str, built: Built) -> None:
     )
     others = tuple(old for old in _read(path) if (old.files, old.environment) != (entry.files, entry.environment))
     payload = _encoder.encode(_Manifest(FORMAT, (entry, *others)[:_ENTRIES]))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=cache_subdirectory("manifests", name[:2]))
     with os.fdopen(handle, "wb") as file:
         file.write(hashlib.sha256(payload).digest() + payload)
     Path(temporary).replace(path)
@@ -168,7 +174,7 @@ def _remember(name: str, artifact: str, built: Built) -> None:
 def _locked(name: str) -> Iterator[None]:
     """Hold the key's lock.  A lock belongs to the descriptor, so it works between threads as between processes."""
     path = cache_subdirectory("locks") / name[:3]
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _ownership.open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         # Where the file system knows no locks, two builds of the same key are waste, but do no harm.
         with contextlib.suppress(OSError):

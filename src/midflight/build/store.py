@@ -4,6 +4,7 @@ Guarantees:
 - An entry is written whole or not at all (a temporary file, then an atomic rename), by any number of threads and
   processes at once.
 - Bytes that are read from it are checked against their name, so that a damaged entry is never taken for a good one.
+- What somebody else may have put there is never used, nor written through (`midflight._ownership`).
 - Pruning never removes an entry that a live process holds (`hold`): a held entry has a second hard link in that
   process's directory under ``live/``, whose descriptor stays locked for as long as the process lives.
 """
@@ -18,13 +19,15 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from midflight import _ownership
 from midflight._cache import cache_directory, cache_subdirectory
-from midflight._errors import BadLibraryError
+from midflight._errors import BadLibraryError, IntegrityError
 from midflight._fork import Lock
 from midflight.build import files
 
@@ -51,7 +54,10 @@ class Stored(NamedTuple):
 
 
 class _Signature(NamedTuple):
-    """What the file system says about a file's content.  The change time can't be set back by anybody."""
+    """What the file system says about a file's content.  The change time can't be set back by anybody.
+
+    An entry that was given to another user, or became writable to one, has another change time too.
+    """
 
     inode: int
     size: int
@@ -65,8 +71,7 @@ def put(data: bytes) -> Stored:
     path = find(sha256)
     if path is not None:
         return Stored(sha256, path)
-    path = path_of(sha256)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = _place(sha256)
     _write(path, data)
     _budget.spend(len(data), path)
     return Stored(sha256, path)
@@ -79,8 +84,7 @@ def adopt(file: Path) -> Stored:
     sha256 = hashlib.sha256(data).hexdigest()
     path = find(sha256)
     if path is None:
-        path = path_of(sha256)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = _place(sha256)
         file.replace(path)
         _budget.spend(len(data), path)
     return Stored(sha256, path)
@@ -90,22 +94,25 @@ def find(sha256: str) -> Path | None:
     """Return the entry's path if it is there and whole, else None."""
     path = path_of(sha256)
     try:
-        found = path.stat()
+        found = path.lstat()
         signature = _signature(found)
         if _verified.get(sha256) != signature:
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            if hashlib.sha256(_read(path)).hexdigest() != sha256:
                 return None
             _verified[sha256] = signature
         _touch(path, found)
     except OSError:
         return None
+    except IntegrityError as error:
+        _log.warning("%s", error)
+        return None  # whoever stores the bytes now puts a file of ours in its place
     return path
 
 
 def read(sha256: str, path: Path | None = None) -> bytes:
     """Return the bytes of the entry (at ``path``, if its cache is no longer the current one).
 
-    Raises `BadLibraryError` if they are gone or aren't what was stored.
+    Raises `BadLibraryError` if they are gone or aren't what was stored, `IntegrityError` if the file isn't ours.
     """
     path = path or path_of(sha256)
     try:
@@ -127,6 +134,15 @@ def path_of(sha256: str) -> Path:
     return cache_directory() / "artifacts" / sha256[:2] / f"{sha256}.so"
 
 
+def _place(sha256: str) -> Path:
+    """Return where to put an entry: a name in a directory of ours, with nothing there that a rename can't replace."""
+    path = cache_subdirectory("artifacts", sha256[:2]) / f"{sha256}.so"
+    if not path.is_symlink() and path.is_dir():
+        what = "there is a directory in the place of a stored library"
+        raise IntegrityError(what, subject=str(path), todo="find out who made it, then remove it")
+    return path
+
+
 _verified: dict[str, _Signature] = {}
 
 
@@ -135,7 +151,7 @@ def _signature(found: os.stat_result) -> _Signature:
 
 
 def _read(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _ownership.open_own(path)
     try:
         return files.read_open(descriptor, os.fstat(descriptor).st_size)
     finally:
@@ -268,13 +284,20 @@ class _Entry(NamedTuple):
 
 def _entries(directory: Path) -> list[_Entry]:
     found = []
-    for folder in ("artifacts", "manifests"):
-        for path in (directory / folder).glob("*/*"):
+    for folder in (*_folders(directory / "artifacts"), *_folders(directory / "manifests")):
+        for path in folder.iterdir():
             with contextlib.suppress(OSError):
-                status = path.stat()
+                status = path.lstat()
                 if status.st_nlink == 1 and not path.name.startswith("."):
                     found.append(_Entry(status.st_mtime, status.st_size, path))
     return sorted(found)
+
+
+def _folders(directory: Path) -> list[Path]:
+    """Return the folders in one of the cache's directories; one that was planted may lead anywhere, and is left alone."""
+    if not _ownership.is_own_directory(directory):
+        return []
+    return [path for path in directory.iterdir() if _ownership.is_own_directory(path)]
 
 
 def _drop_oldest(entries: list[_Entry], size: int) -> int:
@@ -291,9 +314,9 @@ def _drop_oldest(entries: list[_Entry], size: int) -> int:
 
 def _sweep_live(directory: Path) -> None:
     """Delete the directories of processes that have ended: nobody holds their lock any more."""
-    for path in directory.glob("*"):
+    for path in _folders(directory):
         with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path, ignore_errors=True)
@@ -304,15 +327,14 @@ def _sweep_live(directory: Path) -> None:
 def _sweep_abandoned(directory: Path) -> None:
     """Delete what a killed build or write left behind."""
     oldest = time.time() - _ABANDONED_SECONDS
-    for path in (
-        *directory.glob("work/*"),
-        *directory.glob("artifacts/*/.new-*"),
-        *directory.glob("manifests/*/.new-*"),
-    ):
+    stores = (*_folders(directory / "artifacts"), *_folders(directory / "manifests"))
+    left = [path for folder in stores for path in folder.glob(".new-*")]
+    for path in (*_folders(directory / "work"), *left):
         with contextlib.suppress(OSError):
-            if path.stat().st_mtime >= oldest:
+            found = path.lstat()
+            if found.st_mtime >= oldest:
                 continue
-            if path.is_dir():
+            if stat.S_ISDIR(found.st_mode):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
@@ -320,7 +342,7 @@ def _sweep_abandoned(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[bool]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _ownership.open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
