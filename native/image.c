@@ -108,7 +108,7 @@ static mf_failure_kind
 open_handle(mf_image *image, const mf_image_options *options, const uint8_t *bytes, size_t size, mf_failure *failure)
 {
     mf_copy copy;
-    if (mf_copy_make(&copy, options->path, options->name, bytes, size, failure) != MF_OK) {
+    if (mf_copy_make(&copy, options->path, options->sealed, options->name, bytes, size, failure) != MF_OK) {
         return failure->kind;
     }
     image->path = copy.path;

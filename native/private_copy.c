@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -65,11 +64,39 @@ spell_memfd_path(char *text, int file)
 
 enum { MEMFD_PATH_SIZE = 10 + 2 * 64 + 4 + 12, SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U
+#endif
+
+/* A library is mapped, never run as a program: kernels since 6.3 make sure of that, and may ask that it is said. */
+static int
+open_memfd(const char *name)
+{
+    int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    return file >= 0 || errno != EINVAL ? file : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+/* Before it was sealed, another program of this user's could have written to it, by way of /proc. */
+static bool
+holds(int file, const uint8_t *bytes, size_t size)
+{
+    void *view = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (view == MAP_FAILED) {
+        return false;
+    }
+    bool same = lseek(file, 0, SEEK_END) == (off_t)size && memcmp(view, bytes, size) == 0;
+    munmap(view, size);
+    if (!same) {
+        errno = EBUSY;
+    }
+    return same;
+}
+
 static int
 make_memfd(const char *name, const uint8_t *bytes, size_t size, mf_failure *failure)
 {
-    int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (file < 0 || !write_all(file, bytes, size) || fcntl(file, F_ADD_SEALS, SEALS) != 0) {
+    int file = open_memfd(name);
+    if (file < 0 || !write_all(file, bytes, size) || fcntl(file, F_ADD_SEALS, SEALS) != 0 || !holds(file, bytes, size)) {
         mf_fail(failure, MF_SYSTEM, "the private copy in memory can't be made: %s", strerror(errno));
         if (file >= 0) {
             close(file);
@@ -81,10 +108,10 @@ make_memfd(const char *name, const uint8_t *bytes, size_t size, mf_failure *fail
 
 /* How the memory map names it, which is told apart from all others by how it begins and ends. */
 static char *
-make_label(const char *path, const char *name)
+make_label(const char *path, bool sealed, const char *name)
 {
     char *label = NULL;
-    if (path != NULL) {
+    if (path != NULL && !sealed) {
         label = strdup(path);
     } else if (asprintf(&label, "/memfd:%s (deleted)", name) < 0) {
         label = NULL;
@@ -92,24 +119,36 @@ make_label(const char *path, const char *name)
     return label;
 }
 
+/* Makes the memfd, and the link to it that is wanted. */
 static mf_failure_kind
-make(mf_copy *copy, const char *path, const char *name, const uint8_t *bytes, size_t size, mf_failure *failure)
+seal(mf_copy *copy, const char *link, const char *name, const uint8_t *bytes, size_t size, mf_failure *failure)
 {
     char memfd_path[MEMFD_PATH_SIZE];
-    if (path != NULL) {
+    copy->memfd = make_memfd(name, bytes, size, failure);
+    if (copy->memfd < 0) {
+        return failure->kind;
+    }
+    spell_memfd_path(memfd_path, copy->memfd);
+    if (link != NULL && symlink(memfd_path, link) != 0) {
+        return mf_fail(failure, MF_SYSTEM, "the link %s to the private copy can't be made: %s", link, strerror(errno));
+    }
+    copy->path = strdup(link != NULL ? link : memfd_path);
+    return MF_OK;
+}
+
+static mf_failure_kind
+make(mf_copy *copy, const char *path, bool sealed, const char *name, const uint8_t *bytes, size_t size,
+     mf_failure *failure)
+{
+    if (path != NULL && !sealed) {
         if (write_file(path, bytes, size, failure) != MF_OK) {
             return failure->kind;
         }
         copy->path = strdup(path);
-    } else {
-        copy->memfd = make_memfd(name, bytes, size, failure);
-        if (copy->memfd < 0) {
-            return failure->kind;
-        }
-        spell_memfd_path(memfd_path, copy->memfd);
-        copy->path = strdup(memfd_path);
+    } else if (seal(copy, path, name, bytes, size, failure) != MF_OK) {
+        return failure->kind;
     }
-    copy->label = make_label(path, name);
+    copy->label = make_label(path, sealed, name);
     if (copy->path != NULL && copy->label != NULL) {
         return MF_OK;
     }
@@ -120,10 +159,11 @@ make(mf_copy *copy, const char *path, const char *name, const uint8_t *bytes, si
 }
 
 mf_failure_kind
-mf_copy_make(mf_copy *copy, const char *path, const char *name, const void *bytes, size_t size, mf_failure *failure)
+mf_copy_make(mf_copy *copy, const char *path, bool sealed, const char *name, const void *bytes, size_t size,
+             mf_failure *failure)
 {
     *copy = (mf_copy){NULL, NULL, -1};
-    if (make(copy, path, name, bytes, size, failure) != MF_OK) {
+    if (make(copy, path, sealed, name, bytes, size, failure) != MF_OK) {
         free(copy->path);
         free(copy->label);
         mf_copy_opened(copy);

@@ -27,7 +27,7 @@ enum { WATCHER_STACK = 64 * 1024 };
 typedef struct wishes {
     const char *path, *name; /* of the private copy */
     const char *heap;        /* where the module's typed blocks are; NULL: the library has none */
-    bool lazy, sandbox;
+    bool lazy, sandbox, sealed;
     long long memory, cpu, files; /* -1: no limit */
     const mf_wrapper *bindings; /* of undefined symbols to functions of the host's */
 } wishes;
@@ -89,6 +89,7 @@ read_wishes(int count, char **words)
         all.name = (value = value_of(words[i], "name")) != NULL ? value : all.name;
         all.heap = (value = value_of(words[i], "heap")) != NULL ? value : all.heap;
         all.lazy |= strcmp(words[i], "lazy") == 0;
+        all.sealed |= strcmp(words[i], "sealed") == 0;
         all.sandbox |= strcmp(words[i], "sandbox") == 0;
         for (size_t j = 0; j < sizeof numbers / sizeof *numbers; j++) {
             if ((value = value_of(words[i], numbers[j].name)) != NULL) {
@@ -190,7 +191,7 @@ load(const wishes *all)
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image_options options = {all->path, all->name, all->lazy, all->sandbox ? sandbox_enter : NULL,
-                                note_place, all->bindings};
+                                note_place, all->bindings, all->sealed};
     image = mf_image_open(&options, bytes, (size_t)facts.st_size, &failure, &thrown);
     munmap(bytes, (size_t)facts.st_size);
     close(MF_FD_LIBRARY);

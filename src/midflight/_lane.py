@@ -244,7 +244,8 @@ class Wanted:
     see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key; ``before``:
     the version before, if its types are the same: its classes are to stay then; ``old``: the version that is to be
     replaced, whatever its types; ``services``: what the host provides of the functions that the library calls and
-    doesn't have; ``guarded``: whether a crash of it in this process is raised.
+    doesn't have; ``guarded``: whether a crash of it in this process is raised;
+    ``hardened``: its bytes are mapped from sealed memory.
     """
 
     module: str
@@ -263,6 +264,7 @@ class Wanted:
     before: Code | None = None
     old: Code | None = None
     services: tuple[Service, ...] = ()
+    hardened: bool = False
 
 
 class Follower(Protocol):

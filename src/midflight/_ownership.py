@@ -74,6 +74,14 @@ def _check_step(found: os.stat_result, path: str) -> None:
         raise _refusal(path, "others may write to it")
 
 
+def anybody_may_add(directory: Path) -> bool:
+    """Tell whether others can make files in a directory, as in /tmp, where they can't touch those that are there."""
+    try:
+        return bool(directory.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
+
+
 def own_directory(path: Path) -> Path:
     """Return a directory of ours, made (0700) if it wasn't there.  Raises `IntegrityError` for a planted one."""
     try:

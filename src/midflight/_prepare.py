@@ -109,6 +109,7 @@ def prepare(
         before=_alike(interface, old),
         old=old.code if old is not None else None,
         services=services,
+        hardened=control.options.hardened,
     )
     try:
         code = lane.prepare(wanted)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from midflight._errors import RestartRefusedError, ServeError
+from midflight._sealed import sealed
 from midflight.serve.messages import FORMAT, Handover, decode, encode
 from midflight.serve.process import Words
 
@@ -32,11 +32,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 def pack(handover: Handover) -> int:
     """Return the descriptor of a file in memory that says all."""
-    descriptor = os.memfd_create("midflight-handover", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(descriptor, encode(handover))
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor
+    return sealed("midflight-handover", encode(handover))
 
 
 def received() -> Handover | None:

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from midflight._errors import InterfaceError, MidflightError, SourceError
+from midflight._sealed import sealed
 from midflight.lanes.go import state
 from midflight.lanes.go.code import Family, GoCode
 from midflight.lanes.go.interface import interface_of
@@ -62,9 +63,7 @@ class GoLane:
         return code
 
     def _start(self, wanted: Wanted) -> Process:
-        descriptor = os.memfd_create(f"midflight:{wanted.module}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(wanted.data)
+        descriptor = sealed(f"midflight:{wanted.module}", wanted.data, program=True)
         limits = self._options.limits
         words = [f"midflight-go {wanted.module} {wanted.label}"]
         for name, value in (("memory", limits.memory), ("cpu", limits.cpu), ("files", limits.files)):

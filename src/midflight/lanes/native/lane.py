@@ -24,7 +24,7 @@ from midflight._errors import (
 from midflight._lane import Held, bindings_by_slot, function_keys
 from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
-from midflight.lanes.native import neighbours, runtimes
+from midflight.lanes.native import neighbours, runtimes, search
 from midflight.lanes.native.bindings import Binder
 from midflight.lanes.native.crashed import in_constructor, in_destructor
 from midflight.lanes.native.hooks import make_hooks, migrate
@@ -58,6 +58,8 @@ class NativeLane:
         before = wanted.before if isinstance(wanted.before, NativeCode) else None
         types = before.ctypes if before is not None else CTypes(wanted.interface)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
+        if wanted.hardened:
+            search.check(wanted.data, wanted.artifact.origin, found)
         runtimes.keep(wanted.data, wanted.artifact.origin)
         thunks = ServiceThunks(wanted, types, before.services if before is not None else None)
         place = Place(wanted, found)
@@ -202,7 +204,10 @@ _CANT_MAP = "failed to map segment"
 
 
 def _open_image(wanted: Wanted, place: Place, bindings: dict[bytes, int]) -> Image:
-    """Map a private copy in a file; in memory, where there is no directory, no room in it, or no code allowed there."""
+    """Map a private copy in a file; in memory, where there is no directory, no room in it, or no code allowed there.
+
+    A hardened one is always in memory, and its file, if there is one, a link to that.
+    """
     try:
         while place.path is not None:
             try:
@@ -227,7 +232,13 @@ def _open_image(wanted: Wanted, place: Place, bindings: dict[bytes, int]) -> Ima
 
 def _map(wanted: Wanted, place: Place, path: str | None, bindings: dict[bytes, int]) -> Image:
     return _core.Image(
-        wanted.data, place.memory_name, path, lazy=wanted.lazy, bindings=bindings, guarded=wanted.guarded
+        wanted.data,
+        place.memory_name,
+        path,
+        lazy=wanted.lazy,
+        bindings=bindings,
+        guarded=wanted.guarded,
+        sealed=wanted.hardened,
     )
 
 

@@ -69,11 +69,16 @@ def _follow(data: bytes, origin: Path, place: str, inherited: list[_Search], fou
         )
 
 
+def origin_of(entry: str) -> str | None:
+    """Return what follows ``$ORIGIN`` in an entry of a run path ("." for nothing), None for another entry."""
+    match = _ORIGIN.fullmatch(entry)
+    return None if match is None else match["rest"] or "."
+
+
 def _searches(paths: Iterable[str], origin: Path, place: str) -> Iterator[_Search]:
     for entry in ":".join(paths).split(":"):
-        match = _ORIGIN.fullmatch(entry)
-        if match is not None:
-            rest = match["rest"] or "."
+        rest = origin_of(entry)
+        if rest is not None:
             yield _Search(origin / rest, os.path.join(place, rest))  # noqa: PTH118 - relative, may begin with ..
         elif entry.startswith("/"):
             yield _Search(Path(entry), None)
@@ -111,8 +116,10 @@ def lay_out(root: Path, neighbours: Iterable[Neighbour]) -> Path:
     """Make links to all neighbours below ``root``; return the directory in which the private copy belongs."""
     neighbours = list(neighbours)
     ups = max((_ups(one.place) for one in neighbours), default=0)
-    home = root.joinpath(*["up"] * min(ups, _MOST_UPS))
-    home.mkdir(parents=True, exist_ok=True)
+    home = root
+    for _ in range(min(ups, _MOST_UPS)):
+        home = home / "up"
+        home.mkdir(mode=0o700)
     for one in neighbours:
         if _ups(one.place) <= _MOST_UPS:
             _link(home, one)
@@ -129,7 +136,7 @@ def _link(home: Path, one: Neighbour) -> None:
     for part in directories:
         # The loader walks the path as it is written, also through directories that it leaves again.
         here = here / part
-        here.mkdir(exist_ok=True)
+        here.mkdir(mode=0o700, exist_ok=True)
     (here / name).symlink_to(one.file.absolute())
 
 

@@ -24,11 +24,15 @@ _counter = itertools.count(1)
 
 
 class Place:
-    """Where a private copy is put: a file of its own, or memory (``path`` is None)."""
+    """Where a private copy is put: a file of its own, or memory (``path`` is None).
+
+    A hardened one is put into memory; where others lie beside it, ``path`` is to be a link to that.
+    """
 
     def __init__(self, wanted: Wanted, found: list[Neighbour]) -> None:
         self._stem = plain_stem(f"{wanted.module}.{wanted.label}")
         self._found = found
+        self._sealed = wanted.hardened
         self.memory_name = f"midflight:{self._stem}-{next(_counter)}"
         self._take()
 
@@ -38,7 +42,7 @@ class Place:
         if self._directory is not None:
             self.path: str | None = f"{neighbours.lay_out(self._directory, self._found)}/{self._stem}.so"
         else:
-            self.path = private.new_path(self._stem)
+            self.path = None if self._sealed else private.new_path(self._stem)
 
     def remove(self) -> None:
         """Remove what is around the copy; the copy itself belongs to the image.  A fork's child has no part in it."""
@@ -53,7 +57,8 @@ class Place:
 
     def fall_back(self) -> None:
         """After the file couldn't be made: take another path if the directory was removed, else memory."""
-        self.path = private.renewed_path(self._stem) if self._directory is None else None
+        wants_file = self._directory is None and not self._sealed
+        self.path = private.renewed_path(self._stem) if wants_file else None
 
     def renew(self) -> None:
         """Make room for another copy instead; a fork's child gets a place of its own."""

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from midflight import _core
 from midflight._errors import BadLibraryError, InterfaceError, LoadError, MidflightError, WorkerCrashedError
 from midflight._lane import Held, bindings_by_slot, function_keys
+from midflight._sealed import sealed
 from midflight.artifact import reader
 from midflight.artifact.backtrace import backtrace
 from midflight.artifact.ctypes_types import CTypes
-from midflight.lanes.native import neighbours
+from midflight.lanes.native import neighbours, search
 from midflight.lanes.native.place import Place, explain
 from midflight.lanes.worker.bindings import Callbacks, WorkerBinder
 from midflight.lanes.worker.hooks import make_hooks, migrate, run_in_fresh
@@ -59,6 +60,8 @@ class WorkerLane:
         callbacks = Callbacks()
         services = WorkerServices(wanted, types, callbacks)
         found = neighbours.find(wanted.data, wanted.artifact.origin)
+        if wanted.hardened:
+            search.check(wanted.data, wanted.artifact.origin, found)
         place = Place(wanted, found)
         tenant = WorkerTenant(wanted)
         try:
@@ -84,12 +87,11 @@ class WorkerLane:
     def _start(
         self, wanted: Wanted, place: Place, services: WorkerServices, callbacks: Callbacks, tenant: WorkerTenant
     ) -> Process:
-        library = os.memfd_create(f"midflight:{wanted.module}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with open(library, "wb", closefd=False) as file:
-            file.write(wanted.data)
+        library = sealed(f"midflight:{wanted.module}", wanted.data)
         # Nothing that lives as long as the process may keep `wanted`, and by it the version before.
         words = [f"midflight-worker {wanted.module} {wanted.label}", f"name={wanted.module}", *services.words]
         words += ["lazy"] if wanted.lazy else []
+        words += ["sealed"] if wanted.hardened else []
         program = Program(
             installed_program(),
             partial(self._words, words, place, tenant),
