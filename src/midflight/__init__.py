@@ -64,6 +64,7 @@ from midflight._function_pointer import pointer
 from midflight._handles import Handle, handle, object_of, release
 from midflight._hooks import Swapping, after_swap, before_swap
 from midflight._inspect import inspect
+from midflight._integrity import Signed
 from midflight._load import load, unload
 from midflight._migrations import migrate, renamed
 from midflight._offer import offer
@@ -131,6 +132,7 @@ __all__ = [
     "RestartRefusedError",
     "ServeError",
     "ServiceError",
+    "Signed",
     "SoakError",
     "SourceError",
     "SourceNotFoundError",

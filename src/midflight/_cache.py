@@ -1,7 +1,7 @@
 """Where midflight keeps what it can make again: built libraries, manifests, read interfaces.
 
-What lies there gets loaded into programs, so a directory that somebody else owns, may write to or can exchange for another
-is never used: see `midflight._ownership`.
+What lies there gets loaded into programs, so a directory that somebody else owns, may write to or can exchange is never
+used: see `midflight._ownership`.
 """
 
 from __future__ import annotations

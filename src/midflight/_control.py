@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from midflight._fall_back import FallBack
     from midflight._hooks import Swapping
+    from midflight._integrity import Expectations
     from midflight._lane import Code, ExplicitFunction
     from midflight._running import Running
     from midflight._services import Services
@@ -112,8 +113,9 @@ class Control:
 
     _serial = itertools.count()
 
-    def __init__(self, name: str, source: Source, options: Options, services: Services) -> None:
+    def __init__(self, name: str, source: Source, options: Options, services: Services, expected: Expectations) -> None:
         self.name = name
+        self.expected = expected
         self.source = source
         self.options = options
         self.serial = next(self._serial)

@@ -218,7 +218,8 @@ class Image:
     ) -> Image:
         """Copy ``data`` to ``path`` (None: a sealed memfd called ``name``), check it, map it.
 
-        ``sealed``: the copy is such a memfd in any case, and ``path`` becomes a symbolic link to it; ``bindings``: undefined symbols, functions or data, and the addresses that they are to have.
+        ``bindings``: undefined symbols, functions or data, and the addresses that they are to have; ``sealed``: the
+        copy is such a memfd in any case, and ``path`` a symbolic link to it.
 
         ``path`` must not exist, and must be absolute and free of symbolic links: the memory map is searched for it.
         ``guarded``: a crash of a constructor is a `ConstructorError` too, which has it as ``crash``: the `Crash`, and

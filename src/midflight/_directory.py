@@ -1,8 +1,8 @@
 """The private directory of this process: where the copies lie that get mapped.
 
 Guarantees:
-- It is 0700, made by this process, and no name in it is used twice.  It lies where nobody but this user and root can put
-  another in its place.
+- It is 0700, made by this process, and no name in it is used twice.  Nobody but this user and root can put another in
+  its place.
 - It is never shared: the child of a fork makes its own, and never removes its parent's files.
 - Its path can be given to the loader and found in the memory map as it stands: absolute, free of symbolic links, and of
   characters that mean something to either.

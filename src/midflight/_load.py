@@ -12,6 +12,7 @@ from midflight._carry import HOOK_TIMEOUT, Carrying, check_carry, check_on_dangl
 from midflight._control import Control, Options, control_of
 from midflight._errors import SwapInsideError, UnsupportedPlatformError
 from midflight._events import Loaded, emit
+from midflight._integrity import Expectations, check_expect
 from midflight._services import Services
 from midflight._trial import Trial, check_on_crash, check_probe, check_share
 from midflight.lanes import LaneOptions, Limits
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from midflight._carry import Carry, OnDangling
     from midflight._control import Generation
+    from midflight._integrity import Expected
     from midflight._trial import Compare, OnCrash, Probe
     from midflight._version import Version
     from midflight.lanes.remote.lane import RemoteSource
@@ -57,7 +59,7 @@ def load(
     record: float = 0.0,
     compare: Compare = "exact",
     hardened: bool = False,
-    expect: Any = None,
+    expect: Expected | None = None,
 ) -> types.ModuleType:
     """Build a library if need be, load it, and return it as a module whose functions can be swapped.
 
@@ -96,8 +98,10 @@ def load(
         record: the share of calls of which arguments and results are kept (a bounded number), for the probe to try a
             new version on.
         compare: when its answers count as the same: "exact", a tolerance, or a function.
-        hardened: map this and all later versions from sealed memory, so that nobody can change them.
-        expect: the SHA-256 that the library must have, in hex, or `Signed`; else it is refused before it is read.
+        hardened: map this and all later versions from sealed memory, so that nobody can change them, and refuse those
+            for which others could exchange what they need.
+        expect: the SHA-256 that the library must have, in hex, or `Signed`; else it is refused before anything reads
+            it.  The key of a `Signed` holds for all later swaps too.
 
     Raises:
         MidflightError: one of its kinds; nothing is left behind then.
@@ -105,6 +109,7 @@ def load(
     Two loads of the same file are two modules, with data of their own.
     """
     _check_platform()
+    expect = check_expect(expect)
     options = Options(
         compat=compat,
         interface=interface,
@@ -120,13 +125,13 @@ def load(
         hardened=hardened,
         lanes=LaneOptions(lane, workers, limits or Limits(), sandbox, timeout, token, save_every, save_calls),
     )
-    lanes.check(options.lanes)
+    lanes.check(options.lanes, hardened=hardened)
     offered = _offered(lane, given=source, name=name, token=token, timeout=timeout)
     if offered is not None:
         options.compat = "any"  # what a swap may change is decided where the module is offered
     described = offered or _describe(source, flags=flags, build=build, artifact=artifact)
     module_name = name or described.name
-    control = Control(module_name, described, options, Services(module_name, provides))
+    control = Control(module_name, described, options, Services(module_name, provides), Expectations(expect))
     generation = _transaction.first_generation(control, Trial(check_probe(probe), expect=expect))
     module = make_module(control, generation)
     if offered is not None:

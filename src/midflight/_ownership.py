@@ -109,7 +109,7 @@ def _not_own(path: Path) -> str:
 
 
 def open_own(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Open a regular file of ours and return its descriptor.  Raises `IntegrityError` for a planted one, and OSError."""
+    """Open a file of ours and return its descriptor.  Raises OSError, and `IntegrityError` for a planted one."""
     try:
         descriptor = os.open(path, flags | _OPEN, 0o600)
     except OSError as error:

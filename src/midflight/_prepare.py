@@ -52,8 +52,8 @@ def stage(name: str, stages: dict[str, float], unchanged: str) -> Iterator[None]
 def first_generation(control: Control, trial: Trial) -> Generation:
     """Resolve, inspect and load a module's first version."""
     stages: dict[str, float] = {}
-    with stage("resolve", stages, ""):
-        artifact = control.source.resolve()
+    with stage("resolve", stages, "nothing was loaded" if trial.expect is not None else ""):
+        artifact = control.expected.resolve(control.source, trial.expect)
         data = artifact.read()
     with stage("inspect", stages, ""):
         inspected = inspect(control, control.source, artifact, data)

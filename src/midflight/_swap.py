@@ -6,7 +6,7 @@ Guarantees: see `midflight._transaction`.  Every function may be called from any
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from midflight import _transaction, build
 from midflight._carry import TIMEOUT
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
     from midflight._carry import Carry, OnDangling
+    from midflight._integrity import Expected
     from midflight._load import Compat
     from midflight._trial import Judge, Probe
     from midflight._version import Report
@@ -40,7 +41,7 @@ def swap(
     max_slowdown: float = MAX_SLOWDOWN,
     judge: Judge | None = None,
     canary: float = 0.0,
-    expect: Any = None,
+    expect: Expected | None = None,
 ) -> Report:
     """Build, verify and load a new version, and make it current; or refuse, and change nothing.
 
@@ -65,7 +66,8 @@ def swap(
             go, or None.
         canary: the share of calls that go to the new version for ``soak`` seconds *before* it becomes current.  The
             swap waits for that, and is refused if the new version does worse.
-        expect: the SHA-256 that the library must have, in hex, or `Signed`; else it is refused before it is read.
+        expect: the SHA-256 that the library must have, in hex, or `Signed`; else it is refused before anything reads
+            it.  A key that `load` was given holds besides.
 
     Returns:
         What was done.  Bytes that are current already are no reason to do anything: ``changed`` is False then.

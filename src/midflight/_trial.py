@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from midflight._carry import Carry, OnDangling, check_seconds
 from midflight._errors import SourceError
+from midflight._integrity import Expected, check_expect
 
 OnCrash: TypeAlias = Literal["raise", "end"]
 """What a crash of a module's function in this process does: raise `ModuleCrashed`, or end the program as ever."""
@@ -79,7 +80,7 @@ class Trial:
 
     probe: Probe | bool | None = None
     soaking: Soaking = field(default_factory=Soaking)
-    expect: Any = None
+    expect: Expected | None = None
 
 
 class SwapOptions(TypedDict, total=False):
@@ -96,7 +97,7 @@ class SwapOptions(TypedDict, total=False):
     max_slowdown: float
     judge: Judge | None
     canary: float
-    expect: Any
+    expect: Expected | None
 
 
 def check_on_crash(choice: OnCrash | None) -> OnCrash | None:
@@ -131,7 +132,7 @@ def check_share(name: str, share: float) -> float:
 
 def check_trial(options: SwapOptions) -> Trial:
     """Return what a swap's new version has to pass.  Raises `SourceError` for options that mean nothing."""
-    return Trial(check_probe(options.get("probe")), _check_soaking(options), options.get("expect"))
+    return Trial(check_probe(options.get("probe")), _check_soaking(options), check_expect(options.get("expect")))
 
 
 def _check_soaking(options: SwapOptions) -> Soaking:

@@ -1,8 +1,13 @@
-"""Unix sockets at paths of any length: the system takes 107 bytes, and directories of tests and containers are long."""
+"""Unix sockets: at paths of any length, and who is at their other end.
+
+The system takes 107 bytes, and directories of tests and containers are long.
+"""
 
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONGEST = 107
+_CREDENTIALS = struct.Struct("iII")
+
+
+def is_ours(other: socket.socket) -> bool:
+    """Tell whether the kernel says that this user, or root, is at the other end."""
+    credentials = other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(credentials)
+    return user in {0, os.geteuid()}
 
 
 @contextmanager

@@ -31,7 +31,8 @@ def main() -> int:
     def tell(outcome: campaign.Outcome) -> None:
         if outcome.inputs % 1000 == 0:
             seconds = time.monotonic() - begun
-            print(f"{outcome.inputs} in {seconds:.0f} s, died {outcome.died}, problems {len(outcome.problems)}", flush=True)
+            problems = len(outcome.problems)
+            print(f"{outcome.inputs} in {seconds:.0f} s, died {outcome.died}, problems {problems}", flush=True)
 
     outcome = campaign.run(seed, indices, options.stages, tell)
     for problem in outcome.problems:

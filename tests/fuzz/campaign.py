@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,7 +51,8 @@ class Outcome:
     def __str__(self) -> str:
         """Return the counts, a line each."""
         lines = [f"{self.inputs} inputs, died {self.died}, slowest {self.slowest:.2f} s"]
-        lines += [f"  {stage}: refused {self.refused[stage]}, accepted {self.accepted[stage]}" for stage in self.refused]
+        for stage, refused in self.refused.items():
+            lines.append(f"  {stage}: refused {refused}, accepted {self.accepted[stage]}")
         lines += [f"    {count:6} {kind}" for kind, count in sorted(self.kinds.items())]
         return "\n".join(lines)
 
@@ -93,7 +94,7 @@ class _Host:
             text=True,
         )
 
-    def __enter__(self) -> _Host:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -22,7 +22,8 @@ _TABLES = {
     "notes": (".note.gnu.property", ".note.gnu.build-id"),
     "unwinding": (".eh_frame", ".eh_frame_hdr", ".gcc_except_table"),
     "debug entries": (".debug_info", ".debug_abbrev", ".debug_types"),
-    "debug tables": (".debug_str", ".debug_line", ".debug_line_str", ".debug_rnglists", ".debug_ranges", ".debug_loclists"),
+    "debug tables": (".debug_str", ".debug_line", ".debug_line_str"),
+    "debug ranges": (".debug_rnglists", ".debug_ranges", ".debug_loclists", ".debug_aranges"),
     "lists of functions": (".init_array", ".fini_array", ".got", ".got.plt", ".data.rel.ro"),
 }
 

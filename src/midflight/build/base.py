@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from midflight._errors import Diagnostic
     from midflight.build.manifest import Found
+    from midflight.build.model import Accept
     from midflight.build.process import Outcome
 
 _ATTEMPTS = 3
@@ -77,7 +78,9 @@ class BuiltSource(ABC):
         """Return those of the files it can't do without that aren't there."""
         return frozenset(path for path in self.required() if not path.exists())
 
-    def resolve(self) -> Artifact:
+    library = None
+
+    def resolve(self, accept: Accept | None = None) -> Artifact:
         """Build what isn't built yet and return the artifact."""
         for last in (False,) * (_ATTEMPTS - 1) + (True,):
             try:
@@ -89,7 +92,10 @@ class BuiltSource(ABC):
                 continue
             if last or not self._unsure():
                 break
-        return stored_artifact(found.sha256, origin=self.origin(), cached=found.cached, warnings=found.warnings)
+        artifact = stored_artifact(found.sha256, origin=self.origin(), cached=found.cached, warnings=found.warnings)
+        if accept is not None:
+            accept(artifact.read())
+        return artifact
 
     def _try(self) -> Found:
         try:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from midflight.build.model import Accept
+
 
 def split_command(build: str | Sequence[str], subject: str) -> tuple[str, ...]:
     """Return a build command as words.  No shell takes part.  Raises `SourceError`."""
@@ -42,6 +44,7 @@ class CommandSource:
         self.name = name
         self.display = shlex.join(command)
         self._command = command
+        self.library: Path | None = artifact
         self._artifact = artifact
         self._sources = sources
         self._cwd = cwd
@@ -52,13 +55,13 @@ class CommandSource:
         """Return the artifact and the sources that were named."""
         return frozenset({self._artifact, *self._sources})
 
-    def resolve(self) -> Artifact:
+    def resolve(self, accept: Accept | None = None) -> Artifact:
         """Run the command, read what it built and return it as an artifact."""
         # Two runs at once would write over each other's output.
         with self._lock:
-            return self._resolve()
+            return self._resolve(accept)
 
-    def _resolve(self) -> Artifact:
+    def _resolve(self, accept: Accept | None) -> Artifact:
         seen = {path: files.digest(path) for path in self.inputs()}
         try:
             outcome = self._run()
@@ -70,6 +73,8 @@ class CommandSource:
             raise
         finally:
             self._seen = seen
+        if accept is not None:
+            accept(data)
         stored = store.put(data)
         warnings = diagnostics.warnings(outcome.output, outcome.cwd)
         return stored_artifact(stored.sha256, origin=self._artifact.resolve().parent, cached=False, warnings=warnings)

@@ -25,6 +25,8 @@ from midflight.build.model import Artifact, stored_artifact
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from midflight.build.model import Accept
+
 _MARK = b"build\t-buildmode=plugin\n"
 _VERSION = re.compile(r"\bgo(\d+\.\d+\S*|[a-z]\S*)")
 _SETTING = re.compile(r"^\tbuild\t(-?[\w.]+)=(.*)$", re.MULTILINE)
@@ -53,9 +55,9 @@ class _Toolchain:
 class GoPluginSource(LibrarySource):
     """A Go plugin that somebody else built."""
 
-    def resolve(self) -> Artifact:
+    def resolve(self, accept: Accept | None = None) -> Artifact:
         """Build a host program for the plugin, and return both as one artifact."""
-        plugin = super().resolve()
+        plugin = super().resolve(accept)
         data = plugin.read()
         go = find_compiler("go", cwd=plugin.origin, subject=self.display)
         key = manifest.key("go-plugin", plugin.sha256, go.identity, go_tools.sources_digest(), go_tools.settings())

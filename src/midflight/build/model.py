@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from midflight.build import store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    Accept: TypeAlias = Callable[[bytes], None]
+    """Is shown a library's bytes, and raises if they aren't to be used."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -63,8 +67,15 @@ class Source(Protocol):
         were (a header that an ``#include`` asked for in vain).
         """
 
-    def resolve(self) -> Artifact:
+    @property
+    def library(self) -> Path | None:
+        """The library's own path, where it is there to be loaded; None for what is built here."""
+
+    def resolve(self, accept: Accept | None = None) -> Artifact:
         """Build what isn't built yet and return the artifact.
+
+        ``accept`` is shown the bytes of a ready library before anything else is done with them, and those of another
+        when it is built; what it raises is passed on.
 
         Raises `BuildError`, `CompilerNotFoundError`, `SourceNotFoundError` or `SourceError`.
         """

@@ -294,7 +294,7 @@ def _entries(directory: Path) -> list[_Entry]:
 
 
 def _folders(directory: Path) -> list[Path]:
-    """Return the folders in one of the cache's directories; one that was planted may lead anywhere, and is left alone."""
+    """Return the folders in one of the cache's directories; planted ones may lead anywhere, and are left alone."""
     if not _ownership.is_own_directory(directory):
         return []
     return [path for path in directory.iterdir() if _ownership.is_own_directory(path)]

@@ -51,8 +51,11 @@ class LaneOptions:
 _HERE = NativeLane()
 
 
-def check(options: LaneOptions) -> None:
+def check(options: LaneOptions, *, hardened: bool = False) -> None:
     """Raise `SourceError` for options that mean nothing."""
+    if hardened and is_remote(options.lane):
+        what = f"hardened=True is about code that is loaded here, and lane={options.lane!r} is another program's"
+        raise SourceError(what, todo="say hardened=True there, where it is loaded")
     if options.lane not in {None, "here", "worker"} and not is_remote(options.lane):
         what = f"lane={options.lane!r} is no lane"
         raise SourceError(what, todo="use 'here', 'worker', 'unix:/path/to/socket' or 'tcp:host:port'")

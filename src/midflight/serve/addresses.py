@@ -16,7 +16,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from midflight._errors import BindError
+from midflight import _ownership
+from midflight._errors import BindError, IntegrityError
 from midflight._unix import short_path
 from midflight.serve.messages import Listening, SocketFile
 
@@ -135,7 +136,13 @@ def _bind_file(path: str, backlog: int, mode: int | None = None) -> Listener:
 
 
 def bind_private(path: str) -> Listener:
-    """Listen on a socket file that only this user may open.  Raises `BindError`."""
+    """Listen on a socket file that only this user may open, where nobody can put another.  Raises `BindError`."""
+    try:
+        _ownership.real_place(Path(path).parent)
+    except IntegrityError as error:
+        raise BindError(f"{error.subject} can't be trusted: {error.what}", subject=f"unix:{path}") from None
+    except OSError as error:
+        raise BindError(f"can't listen: {error.strerror or error}", subject=f"unix:{path}") from None
     return _bind_file(path, backlog=16, mode=0o600)
 
 

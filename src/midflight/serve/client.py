@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import platformdirs
 
-from midflight._errors import ControlError, RestartRefusedError
-from midflight._unix import short_path
+from midflight import _ownership
+from midflight._errors import ControlError, IntegrityError, RestartRefusedError
+from midflight._unix import is_ours, short_path
 from midflight.serve.messages import Reply, Request, decode, encode
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def default_control(directory: str) -> str:
     base = Path(platformdirs.user_runtime_dir()) if _usable_runtime() else Path(platformdirs.user_cache_dir())
     place = base / "midflight"
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = place.lstat()
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = _ownership.own_directory(_ownership.real_place(base) / "midflight")
     except OSError as error:
         raise ControlError(f"can't be made: {error.strerror}", subject=str(place), todo="say --control") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise ControlError("others may write there", subject=str(place), todo="say --control")
+    except IntegrityError as error:
+        raise ControlError(error.what, subject=error.subject, todo="remove it, or say --control") from None
     return str(place / f"serve-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}.sock")
 
 
@@ -47,6 +47,9 @@ def ask(control: str, what: str, timeout: float | None = None) -> Reply | None:
         try:
             with short_path(control) as reachable:
                 channel.connect(reachable)
+            if os.geteuid() != 0 and not is_ours(channel):  # root may look after anybody's
+                what = "another user's program listens there"
+                raise ControlError(what, subject=control, todo="find out who put the socket there, then remove it")
             channel.sendall(encode(Request(what)) + b"\n")
         except OSError as error:
             raise ControlError(

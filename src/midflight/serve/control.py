@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
-import struct
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from midflight._unix import is_ours
 from midflight.serve.messages import Reply, Request, decode, encode
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 _LONGEST = 4096
 _PATIENCE = 5.0
 _CLIENTS = 16
-_CREDENTIALS = struct.Struct("iII")
 
 
 class Control:
@@ -59,7 +56,7 @@ class Control:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not _may_ask(writer.get_extra_info("socket")):
+        if not is_ours(writer.get_extra_info("socket")):
             return
         if self._clients > _CLIENTS:
             reply = Reply(error="too many commands at once")
@@ -100,9 +97,3 @@ async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
     writer.write(encode(reply) + b"\n")
     with contextlib.suppress(OSError):
         await asyncio.wait_for(writer.drain(), _PATIENCE)
-
-
-def _may_ask(other: socket.socket) -> bool:
-    credentials = other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(credentials)
-    return user in {0, os.geteuid()}

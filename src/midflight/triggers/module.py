@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from midflight.build import Source
+    from midflight._control import Control
 
 
 class ModuleTarget:
@@ -35,18 +35,18 @@ class ModuleTarget:
 
     def inputs(self) -> frozenset[Path]:
         """Return the files that the module's source depends on."""
-        source = self._source()
-        return source.inputs() if source is not None else frozenset()
+        control = self._control()
+        return control.source.inputs() | control.expected.inputs(control.source) if control is not None else frozenset()
 
     def missing(self) -> frozenset[Path]:
         """Return those of them that it can't do without and that aren't there."""
-        source = self._source()
-        return source.missing() if source is not None else frozenset()
+        control = self._control()
+        return control.source.missing() if control is not None else frozenset()
 
     def changed(self) -> bool:
         """Tell whether one has other content than the last build saw."""
-        source = self._source()
-        return source is not None and source.changed()
+        control = self._control()
+        return control is not None and (control.source.changed() or control.expected.changed(control.source))
 
     def swap(self) -> None:
         """Swap the module; the swap itself reports a refusal."""
@@ -54,9 +54,9 @@ class ModuleTarget:
         if module is not None:
             _swap.swap(module)
 
-    def _source(self) -> Source | None:
+    def _control(self) -> Control | None:
         module = self._module()
-        return None if module is None else control_of(module).source
+        return None if module is None else control_of(module)
 
 
 _lock = threading.Lock()

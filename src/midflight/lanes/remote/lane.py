@@ -20,6 +20,7 @@ from midflight._errors import (
     InterfaceError,
     MidflightError,
     MissingVariableError,
+    SourceError,
     SwapError,
     UnloadedError,
     UnsupportedFunctionError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from midflight._lane import ExplicitFunction, Held, Memory, Wanted
     from midflight.artifact.ctypes_types import CTypes
     from midflight.artifact.interface import Interface, TypeId, Variable
+    from midflight.build.model import Accept
     from midflight.lanes.remote.faces import Faces
     from midflight.lanes.remote.wire import Offered
 
@@ -92,8 +94,16 @@ class RemoteSource:
         """Return False: the other side tells of changes by itself."""
         return False
 
-    def resolve(self) -> Any:
-        """Return what is offered; after the first time, ask the other side to swap before."""
+    library = None
+
+    def resolve(self, accept: Accept | None = None) -> Any:
+        """Return what is offered; after the first time, ask the other side to swap before.
+
+        Raises `SourceError` where its bytes are to be looked at: there are none here.
+        """
+        if accept is not None:
+            what = "expect= is about bytes that are loaded here, and this module runs in another program"
+            raise SourceError(what, subject=self.display, todo="say expect= there, where it is loaded")
         if self._resolved and not getattr(self._following, "now", False):
             self.connection.ask_for_swap()
         artifact = RemoteArtifact(self.connection, self.connection.offered())

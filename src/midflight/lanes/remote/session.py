@@ -21,6 +21,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midflight._errors import CallTimeoutError, ConnectionLostError, MidflightError, ProtocolError, TokenError
+from midflight._unix import is_ours
 from midflight.artifact.type_table import has_cycle, parts_of
 from midflight.lanes.remote import troubles, wire
 from midflight.lanes.remote.pointers import RemotePointer
@@ -316,12 +317,9 @@ def _check_peer(address: Address, sock: socket.socket) -> None:
     from midflight.lanes.remote.address import tune  # noqa: PLC0415 - beside its only use
 
     tune(sock)
-    if address.path and os.geteuid() != 0:
-        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        owner = int.from_bytes(data[4:8], "little")
-        if owner not in {0, os.geteuid()}:
-            what = f"another user (number {owner}) listens there"
-            raise TokenError(what, subject=address.text, todo="use a socket in a directory of your own")
+    if address.path and os.geteuid() != 0 and not is_ours(sock):
+        what = "another user listens there"
+        raise TokenError(what, subject=address.text, todo="use a socket in a directory of your own")
 
 
 def _shake_hands(address: Address, sock: socket.socket, token: bytes | None, deadline: float) -> wire.Welcome:
