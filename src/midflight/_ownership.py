@@ -143,9 +143,8 @@ def is_own_file(path: Path) -> bool:
 
 def _refusal(path: str, why: str) -> IntegrityError:
     return IntegrityError(
-        f"somebody else may have put this here: {why}",
+        f"it isn't used, because somebody else may have put it here: {why}",
         subject=path,
-        unchanged="nothing of it was used",
         todo="find out who made it, then remove it",
     )
 
