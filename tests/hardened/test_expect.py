@@ -1,5 +1,7 @@
-"""``expect=`` with a SHA-256.  Would catch bytes that are loaded, built from or even parsed though others were expected,
-a refusal that changes something or doesn't say both hashes, an option that is lost on its way to the check.
+"""``expect=`` with a SHA-256.
+
+Would catch bytes that are loaded, built from or even parsed though others were expected, a refusal that changes
+something or doesn't say both hashes, an option that is lost on its way to the check.
 """
 
 from __future__ import annotations

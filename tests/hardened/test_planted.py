@@ -1,5 +1,6 @@
-"""What another user could plant where midflight looks: links, pipes, directories, files of his own.  Would catch one that is
-read, run, written through or waited for.  The tests run as root and give files to another user.
+"""What another user could plant where midflight looks: links, pipes, directories, files of his own.
+
+Would catch one that is read, run, written through or waited for.  The tests run as root and give files to another user.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def test_an_interface(cache, library, plant):
     assert is_ours(entry)
 
 
-def test_a_manifest(cache, workshop, plant, monkeypatch):
+def test_a_manifest(cache, workshop, plant):
     """An entry that could name another library for a source is not believed: the source is built again."""
     source = workshop.write("calc.c", SOURCE)
     assert not describe(source).resolve().cached

@@ -1,5 +1,7 @@
-"""``hardened=True``: the checked bytes are in sealed memory.  Would catch a lane that maps or runs anything else, memory that
-can still be changed, a file that is left for others to change, a needed library that somebody else could exchange.
+"""``hardened=True``: the checked bytes are in sealed memory.
+
+Would catch a lane that maps or runs anything else, memory that can still be changed, a file that is left for others to
+change, a needed library that somebody else could exchange.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def open_memory(name, pid="self"):
     found = []
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            if os.readlink(link).startswith(f"/memfd:{name}"):
+            if str(link.readlink()).startswith(f"/memfd:{name}"):
                 found.append(link)
         except FileNotFoundError:
             pass
@@ -125,7 +127,7 @@ def test_a_go_program(workshop):
     assert module.Value() == 5
     process = midflight.versions(module)[0].path.rpartition(" ")[2]
     program = Path(f"/proc/{process}/exe")
-    assert os.readlink(program).startswith("/memfd:midflight:sealedgo")
+    assert str(program.readlink()).startswith("/memfd:midflight:sealedgo")
     assert seals(program)
     midflight.unload(module)
 

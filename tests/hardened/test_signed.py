@@ -1,5 +1,7 @@
-"""``expect=Signed(key)``.  Would catch a library that is loaded without a signature of the module's key, a swap, a watcher
-or a way back that goes around it, a key or a signature that is misread.
+"""``expect=Signed(key)``.
+
+Would catch a library that is loaded without a signature of the module's key, a swap, a watcher or a way back that goes
+around it, a key or a signature that is misread.
 """
 
 from __future__ import annotations
