@@ -19,8 +19,9 @@ import msgspec
 
 from midflight._control import control_of
 from midflight._directory import private
-from midflight._errors import ProbeError
+from midflight._errors import MidflightError, ProbeError
 from midflight._fork import Lock
+from midflight._sealed import sealed
 from midflight._trial import Probe, RegisteredCheck, check_stand_ins
 from midflight.lanes.native import neighbours
 
@@ -190,12 +191,10 @@ def _let_do(job: Job, data: bytes, probe: Probe) -> Outcome:
 
     directory = private.new_directory("probe")
     try:
-        library = os.memfd_create("midflight:candidate", os.MFD_CLOEXEC)
-    except OSError as error:
+        library = sealed("midflight:candidate", data)
+    except MidflightError as error:
         raise CannotStartError(str(error)) from None
     try:
-        with open(library, "wb", closefd=False) as file:
-            file.write(data)
         os.lseek(library, 0, os.SEEK_SET)
         process = pool.take()
         try:

@@ -15,6 +15,7 @@ import msgspec
 from midflight import _load, _prepare, _retire, lanes
 from midflight._control import Control, Options
 from midflight._errors import MissingFunction
+from midflight._integrity import Expectations
 from midflight._lane import link_of, threads_of
 from midflight._prepare import Inspected
 from midflight.build import Artifact
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from midflight._lane import Code, Lane, Wanted
     from midflight._services import Services
     from midflight.artifact.interface import Interface
+    from midflight.build.model import Accept
     from midflight.probing.protocol import Job, Settings
     from midflight.probing.stand_ins import StandIns
 
@@ -44,7 +46,7 @@ class Candidate:
         artifact = Artifact(job.sha256, Path(job.path), Path(job.origin), cached=True)
         source = _Given(job.module, job.source, artifact)
         options = _options(job.settings)
-        self.control = Control(job.module, source, options, cast("Services", stand_ins))
+        self.control = Control(job.module, source, options, cast("Services", stand_ins), Expectations(None))
         lane, reason = lanes.choose(options.lanes, artifact, data)
         inspected = Inspected(_Telling(lane, tell), reason, _with_checks(job.interface))
         self._generation = _prepare.prepare(self.control, source, artifact, data, inspected, None)
@@ -93,6 +95,8 @@ class Candidate:
 class _Given:
     """A source that gives one artifact."""
 
+    library = None
+
     def __init__(self, name: str, display: str, artifact: Artifact) -> None:
         self.name = name
         self.display = display
@@ -102,8 +106,9 @@ class _Given:
         """There are no files of the user's."""
         return frozenset()
 
-    def resolve(self) -> Artifact:
+    def resolve(self, accept: Accept | None = None) -> Artifact:
         """Return it."""
+        del accept  # the program has judged the bytes
         return self._artifact
 
     def changed(self) -> bool:
