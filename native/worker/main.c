@@ -191,7 +191,7 @@ load(const wishes *all)
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image_options options = {all->path, all->name, all->lazy, all->sandbox ? sandbox_enter : NULL,
-                                note_place, all->bindings, all->sealed};
+                                note_place, all->bindings, NULL, all->sealed};
     image = mf_image_open(&options, bytes, (size_t)facts.st_size, &failure, &thrown);
     munmap(bytes, (size_t)facts.st_size);
     close(MF_FD_LIBRARY);
