@@ -89,6 +89,7 @@ prepare(mf_elf *elf, mf_image *image, const mf_image_options *options, plan *pla
 {
     image->handlers_possible = imports_any(elf, SETS_HANDLERS);
     image->facts.thread_destructors = imports_any(elf, THREAD_DESTRUCTORS);
+    image->facts.exit_handlers = imports(elf, "on_exit");
     image->facts.nodelete = (elf->flags_1 & DF_1_NODELETE) != 0;
     image->facts.uniques_rewritten = mf_elf_weaken_unique(elf);
     image->lazy_possible = elf->lazy_possible;
@@ -400,6 +401,9 @@ close_again(mf_image *image)
 bool
 mf_image_close(mf_image *image)
 {
+    if (image->facts.exit_handlers) {
+        return false; /* nothing takes them back, and the process calls them when it ends */
+    }
     if (image->handle == NULL) {
         close_again(image);
     } else if (image->facts.nodelete || mf_thread_keys_disarm(image->facts.low, image->facts.high)) {

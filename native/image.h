@@ -36,6 +36,7 @@ typedef struct mf_image_facts {
     uintptr_t base, low, high;
     size_t uniques_rewritten;
     bool nodelete;          /* DF_1_NODELETE: the loader will never unmap it */
+    bool exit_handlers;     /* it calls on_exit, whose functions can't be taken back: it is never closed */
     bool thread_destructors; /* it uses thread_local variables with destructors */
 } mf_image_facts;
 

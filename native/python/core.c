@@ -101,7 +101,7 @@ execute(PyObject *module)
     int (*const steps[])(PyObject *) = {binding_ready,  table_ready,   cell_ready, function_ready,
                                         callback_ready, pointer_ready, image_ready,
                                         link_ready,     worker_ready,  shared_ready,  entries_ready, holder_ready,
-                                        mapping_ready,  plan_ready,    trace_ready,
+                                        mapping_ready,  plan_ready,    trace_ready,    dies_ready,
                                         gate_ready,     heap_ready, block_ready,
                                         crashes_ready,  observer_ready, canary_ready};
     /* Its types and exceptions are one set for the process; CPython 3.11 would let a sub-interpreter replace them. */

@@ -150,6 +150,7 @@ int worker_ready(PyObject *module);
 int shared_ready(PyObject *module);
 int mapping_ready(PyObject *module);
 int plan_ready(PyObject *module);
+int dies_ready(PyObject *module);
 int trace_ready(PyObject *module);
 int gate_ready(PyObject *module);
 int observer_ready(PyObject *module);

@@ -316,6 +316,8 @@ static PyMemberDef members[] = {
     {"high", T_ULONGLONG, offsetof(Image, facts.high), READONLY, "The first address after it."},
     {"uniques_rewritten", T_PYSSIZET, offsetof(Image, facts.uniques_rewritten), READONLY, "STB_GNU_UNIQUE symbols."},
     {"nodelete", T_BOOL, offsetof(Image, facts.nodelete), READONLY, "Whether the loader will never unmap it."},
+    {"exit_handlers", T_BOOL, offsetof(Image, facts.exit_handlers), READONLY,
+     "Whether it calls on_exit, so that it is never closed."},
     {"thread_destructors", T_BOOL, offsetof(Image, facts.thread_destructors), READONLY,
      "Whether it uses thread_local variables with destructors."},
     {"crash", T_OBJECT, offsetof(Image, crash), READONLY, "The crash of its destructors, or None."},

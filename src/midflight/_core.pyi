@@ -33,6 +33,9 @@ ResultSpec: TypeAlias = tuple[str, str, Any, str]
 extra: {value: member} of an enum; the ctypes class that a pointer points to; or None.  target: as in `ParamSpec`.
 """
 
+DieSpec: TypeAlias = tuple[int, int, bool, bool, int, bytes, tuple[int, ...], tuple[int, ...], object]
+"""What `Dies` is made of: see there."""
+
 through: int
 """An address that ``slow`` calls with the function's arguments.
 
@@ -202,6 +205,7 @@ class Image:
     high: int
     uniques_rewritten: int
     nodelete: bool
+    exit_handlers: bool
     thread_destructors: bool
     path: str
     crash: Crash | None
@@ -626,6 +630,40 @@ class Mapping:
         """
     def find(self, value: int, /) -> int | None:
         """Return what a pointer is now, None if it dangles."""
+
+@final
+class Dies:
+    """How to step over the entries of a unit of debug information, by what its abbreviations say of their attributes.
+
+    ``data`` is all of .debug_info; ``unit``, ``at`` and ``end`` are offsets: of the unit, of a level's first entry, and
+    behind the unit.  Raises ValueError where the entries are damaged.
+    """
+
+    def __new__(cls, shapes: list[DieSpec], forms: bytes) -> Dies:
+        """Take (code, tag, children, chosen, sibling, widths, names, implicit, owner) for each abbreviation.
+
+        ``chosen``: `below` reports such entries.  ``sibling``: which attribute is DW_AT_sibling and counts from the
+        unit, -1 for none.  ``widths``: native int16 for each attribute: bytes, or a negative number of a way to find it
+        out (midflight.artifact.dwarf.forms).  ``names``: each attribute's number; ``implicit``: its value, where the
+        width is 0.  ``forms``: the widths of forms 0 to 63.
+        """
+    def entry(self, data: ReadableBuffer, at: int, end: int, /) -> tuple[Any, dict[int, Any], int]:
+        """Return the owner of an entry's shape, {attribute: value}, and the offset behind the values.
+
+        A value is a number, bytes (a string or a block), or (form, value) where the entry itself says the form.
+        """
+    def level(
+        self, data: ReadableBuffer, unit: int, at: int, end: int, tags: bytes, /
+    ) -> tuple[list[tuple[int, int]], int, bool]:
+        """Return (offset, offset behind its children) of the next entries of a level whose tag is among 256 bits.
+
+        At most 4096 at a time; with the offset to go on from, and whether that is behind the level.
+        """
+    def below(self, data: ReadableBuffer, unit: int, at: int, end: int, /) -> tuple[list[int], int, bool]:
+        """Return the offsets of the chosen entries of a level and of all levels below, at most 4096.
+
+        With the offset behind the level, and whether that was reached.
+        """
 
 @final
 class Plan:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from midflight._errors import BadLibraryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -171,14 +171,16 @@ class Dynamic:
             found.append(DynamicSymbol(name, info >> 4, info & 15, other & 3, section, address, size, version))
         return tuple(found[1:])
 
-    def defines(self) -> frozenset[bytes]:
-        """Return the names of all that it offers to others; cheaper than `symbols`."""
+    def offering(self, wanted: Collection[bytes]) -> frozenset[bytes]:
+        """Return which of these names it offers to others; cheaper than `symbols`."""
         names = self.strings
         find = names.find
         found = set()
         for name_at, info, other, section, _, _ in _SYMBOL.iter_unpack(self.table(self.symbol_count)):
             if section and info >> 4 and other & 3 in {0, 3}:
-                found.add(names[name_at : find(b"\0", name_at)])
+                name = names[name_at : find(b"\0", name_at)]
+                if name in wanted:
+                    found.add(name)
         return frozenset(found)
 
     def table(self, count: int) -> bytes:
@@ -264,13 +266,17 @@ def read(source: Readable) -> Dynamic:
         raise _bad("the file is truncated or its tables are damaged") from error
 
 
-def read_file(path: Path) -> Dynamic:
-    """Read all that is asked of a library that others need, and close it.  Raises `BadLibraryError` or OSError."""
+def read_file(path: Path, wanted: Collection[bytes] = ()) -> Dynamic:
+    """Read what is asked of a library that others need, and which of some names it offers; and close it.
+
+    Raises `BadLibraryError` or OSError.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = read(File(descriptor))
-        found.offered = found.defines()
-        _ = found.versions, found.wanted
+        found.offered = found.offering(wanted) if wanted else found.offered
+        _ = found.versions
+        found.__dict__.pop("strings", None)  # large, and of no more use
     except (struct.error, OverflowError) as error:
         raise _bad("the file is truncated or its tables are damaged") from error
     finally:

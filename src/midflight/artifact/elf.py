@@ -110,6 +110,16 @@ class Elf:
                 return _inflate_old(self._contents(old), name)
         return b""
 
+    def view(self, name: str) -> memoryview:
+        """Return the same as `section`, without a copy of what isn't compressed."""
+        found = self.sections.get(name)
+        if found is None or found.flags & _SHF_COMPRESSED or found.type == _SHT_NOBITS:
+            return memoryview(self.section(name))
+        view = memoryview(self.data)[found.offset : found.offset + found.size]
+        if len(view) != found.size:
+            raise _bad(f"section {found.name} lies outside the file")
+        return view
+
     def versioned_libraries(self) -> frozenset[str]:
         """Return the libraries of which it wants versions of symbols, as glibc's all are."""
         table, names = self.section(".gnu.version_r"), self.section(".dynstr")

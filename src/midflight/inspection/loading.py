@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from midflight.artifact import dynamic
 from midflight.inspection.hardening import has_executable_stack, has_text_relocations
 from midflight.inspection.model import Finding
-from midflight.inspection.scope import program_offers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +112,7 @@ def _sanitizer(names: tuple[str, ...]) -> Iterator[Finding]:
 
 
 def _static_tls(scope: Scope) -> Iterator[Finding]:
-    there = program_offers().keys()  # these have their place already
+    there = scope.program.keys()  # these have their place already
     others = ((name, library) for name, library in scope.found.items() if name not in there)
     size, holder = max((_static_tls_of(library), name) for name, library in (("", scope.library), *others))
     if not size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,15 @@ _OWN = {"midflight_module": "midflight"}
 
 @dataclass
 class Scope:
-    """A library's needs, and what was found of them, in the loader's order."""
+    """A library's needs, and what was found of them, in the loader's order.
+
+    ``program``: which of the wanted symbols the running program offers, and each library it was linked to.
+    """
 
     library: Dynamic
     origin: Path
+    program: dict[str, frozenset[bytes]]
+    symbols: list[dynamic.DynamicSymbol]
     needed: list[Needed] = field(default_factory=list)
     found: dict[str, Dynamic] = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
@@ -45,13 +50,11 @@ class Scope:
     @cached_property
     def undefined(self) -> list[tuple[dynamic.DynamicSymbol, str | None]]:
         """Each symbol that the library doesn't have, and who has it."""
-        wanted = [one for one in self.library.symbols if not one.defined and one.binding and one.name]
-        names = {one.name.encode("utf-8", "surrogateescape") for one in wanted}
         who: dict[bytes, str] = {}
-        for name, offered in (*program_offers().items(), *((name, one.offered) for name, one in self.found.items())):
-            for symbol in names & offered:
+        for name, offered in (*self.program.items(), *((name, one.offered) for name, one in self.found.items())):
+            for symbol in offered:
                 who.setdefault(symbol, name)
-        return [(one, who.get(one.name.encode("utf-8", "surrogateescape")) or _OWN.get(one.name)) for one in wanted]
+        return [(one, who.get(_bytes(one)) or _OWN.get(one.name)) for one in self.symbols]
 
     def unresolved(self) -> list[dynamic.DynamicSymbol]:
         """Return the symbols without which it can't be loaded, and that nobody has."""
@@ -66,8 +69,16 @@ class Scope:
 
 
 def look_around(library: Dynamic, origin: Path) -> Scope:
-    """Find all libraries that one needs, and those that these need."""
-    scope = Scope(library, origin)
+    """Find all libraries that one needs, and those that these need; and who of all has its symbols."""
+    symbols = [one for one in library.symbols if not one.defined and one.binding and one.name]
+    wanted = frozenset(_bytes(one) for one in symbols)
+    scope = Scope(library, origin, _program(wanted), symbols)
+    _follow(scope, wanted)
+    return scope
+
+
+def _follow(scope: Scope, wanted: frozenset[bytes]) -> None:
+    library, origin = scope.library, scope.origin
     seen = {library.soname} if library.soname else set()
     queue = deque([("", search.Searcher(origin, library))])
     while queue:
@@ -76,7 +87,7 @@ def look_around(library: Dynamic, origin: Path) -> Scope:
             if name in seen or len(seen) > _MOST_LIBRARIES:
                 continue
             seen.add(name)
-            found = search.find(name, searcher, library.machine)
+            found = search.find(name, searcher, library.machine, wanted)
             scope.needed.append(
                 Needed(name, readable(str(found.path)) if found else None, found.how if found else "", by)
             )
@@ -84,7 +95,6 @@ def look_around(library: Dynamic, origin: Path) -> Scope:
                 scope.found[name] = found.library
                 scope.paths[name] = found.path
                 queue.append((name, search.Searcher(found.path.parent, found.library, searcher.paths())))
-    return scope
 
 
 def tell_undefined(scope: Scope, interface: Interface | None) -> tuple[Undefined, ...]:
@@ -121,16 +131,17 @@ def _order(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in numbers) if all(map(str.isdecimal, numbers)) else ()
 
 
-def program_offers() -> dict[str, frozenset[bytes]]:
-    """Return what the running program offers to every library: its own symbols, and those of what it was linked to."""
-    return _read_host(os.path.realpath("/proc/self/exe"))
+def _bytes(symbol: dynamic.DynamicSymbol) -> bytes:
+    return symbol.name.encode("utf-8", "surrogateescape")
 
 
-@lru_cache(maxsize=1)
-def _read_host(program: str) -> dict[str, frozenset[bytes]]:
+def _program(wanted: frozenset[bytes]) -> dict[str, frozenset[bytes]]:
+    """Return which symbols the running program offers to every library: its own, and those of what it is linked to."""
+    program = Path(os.path.realpath("/proc/self/exe"))
     try:
-        library = dynamic.read_file(Path(program))
+        library = dynamic.read_file(program, wanted)
     except (OSError, MidflightError):
         return {}
-    around = look_around(library, Path(program).parent)
+    around = Scope(library, program.parent, {}, [])
+    _follow(around, wanted)
     return {_HOST: library.offered} | {name: one.offered for name, one in around.found.items()}

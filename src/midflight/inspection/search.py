@@ -13,7 +13,7 @@ from midflight._errors import BadLibraryError
 from midflight.artifact import dynamic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from midflight.artifact.dynamic import Dynamic
 
@@ -48,11 +48,11 @@ class Searcher(NamedTuple):
         return (*own, *self.inherited)
 
 
-def find(name: str, by: Searcher, machine: int) -> Found | None:
-    """Return the file that the loader would take for a name."""
+def find(name: str, by: Searcher, machine: int, wanted: Collection[bytes]) -> Found | None:
+    """Return the file that the loader would take for a name; it is asked which of the ``wanted`` symbols it has."""
     for how, path in _candidates(name, by):
         try:
-            library = dynamic.read_file(path)
+            library = dynamic.read_file(path, wanted)
         except (OSError, ValueError, BadLibraryError):
             continue  # the loader passes over what it can't read, and over other machines' libraries
         if library.machine == machine:

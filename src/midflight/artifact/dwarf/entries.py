@@ -1,7 +1,8 @@
 """The entries of .debug_info: units, abbreviations, and a lazy, bounded way through the tree.
 
-Only what is asked for is decoded.  An entry's size follows from its abbreviation, so whole subtrees are stepped over
-without a look at their values, by DW_AT_sibling where the compiler wrote it (gcc), by sizes elsewhere (clang, rustc).
+Only what is asked for is decoded.  An entry's size follows from its abbreviation, so entries that aren't asked for, and
+whole subtrees, are stepped over by the core (native/dies.h) without a look at their values, by DW_AT_sibling where the
+compiler wrote it (gcc), by sizes elsewhere (clang, rustc).
 
 Guarantees: offsets only grow while the tree is walked, so that a walk ends; each damaged structure raises
 `DwarfError`, `IndexError`, `ValueError` or `struct.error`, which `dwarf.read` turns into midflight's own errors.
@@ -10,26 +11,23 @@ Guarantees: offsets only grow while the tree is walked, so that a walk ends; eac
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from midflight import _core
 from midflight.artifact.dwarf.constants import At, Form, Tag
 from midflight.artifact.dwarf.forms import (
     INDIRECT,
-    LEB,
-    STRING,
     Abbreviation,
     DwarfError,
     form_width,
     read_abbreviations,
-    read_block,
-    read_form,
-    read_uleb,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from midflight.artifact.dwarf.forms import Value
     from midflight.artifact.elf import Elf
@@ -42,6 +40,8 @@ _TYPE_UNITS = frozenset({2, 6})
 _UNIT_REFERENCES = frozenset({Form.REF1, Form.REF2, Form.REF4, Form.REF8, Form.REF_UDATA})
 _INDEXED_STRINGS = frozenset({Form.STRX, Form.STRX1, Form.STRX2, Form.STRX3, Form.STRX4, Form.GNU_STR_INDEX})
 _INDEXED_ADDRESSES = frozenset({Form.ADDRX, 0x29, 0x2A, 0x2B, 0x2C, Form.GNU_ADDR_INDEX})
+_SIBLING_FORMS = frozenset({Form.REF1, Form.REF2, Form.REF4, Form.REF8})
+_CORE_FORMS = 64
 _BLOCK_FORMS = frozenset({Form.EXPRLOC, Form.BLOCK, Form.BLOCK1, Form.BLOCK2, Form.BLOCK4})
 
 
@@ -118,15 +118,11 @@ class Entry:
             return self.unit.indexed_address(value)
         return value
 
-    def children(self) -> Iterator[Entry]:
-        """Go through the entry's direct children."""
-        if not self.has_children:
-            return
-        unit, data, at = self.unit, self.unit.debug.data, self.body
-        while at < unit.end and data[at]:
-            child = unit.entry(at)
-            yield child
-            at = unit.after(child)
+    def children(self, tags: bytes | None = None) -> Iterator[Entry]:
+        """Go through the entry's direct children, or only those whose tag is one of a `tag_set`."""
+        unit = self.unit
+        for offset, _ in unit.level(self, tags):
+            yield unit.entry(offset)
 
 
 class Unit:
@@ -171,7 +167,6 @@ class Unit:
             msg = f"addresses of {self.address_size} bytes aren't known"
             raise DwarfError(msg)
         self.first = at
-        self._after: dict[int, int] = {}
 
     def _word(self, at: int) -> tuple[int, int]:
         size = self.offset_size
@@ -183,110 +178,46 @@ class Unit:
         return self.debug.abbreviations(self)
 
     @cached_property
+    def shapes(self) -> _core.Dies:
+        """The same, for the core to step over entries by."""
+        return self.debug.shapes(self)
+
+    @cached_property
     def top(self) -> Entry:
         """The unit's own entry."""
         return self.entry(self.first)
 
     def entry(self, offset: int) -> Entry:
         """Decode the entry at an offset."""
-        data, at = self.debug.data, offset
-        code, at = read_uleb(data, at)
-        abbreviation = self.abbreviations.get(code)
-        if abbreviation is None:
-            msg = f"an entry at {offset:#x} has no shape"
-            raise DwarfError(msg)
-        values: dict[int, Value] = {}
+        abbreviation: Abbreviation
+        abbreviation, values, body = self.shapes.entry(self.debug.data, offset, self.end)
         forms = abbreviation.forms
-        for attribute, form, width, implicit in abbreviation.specs:
-            if width > 0:
-                values[attribute] = int.from_bytes(data[at : at + width], "little")
-                at += width
-            elif width == 0:
-                values[attribute] = implicit
-            else:
-                actual = form
-                if form == Form.INDIRECT:
-                    actual, at = read_uleb(data, at)
-                    forms = {**forms, attribute: actual}
-                    if actual in {Form.INDIRECT, Form.IMPLICIT_CONST}:
-                        msg = "a form is indirect twice"
-                        raise DwarfError(msg)
-                values[attribute], at = self._value(actual, at)
-        if at > self.end:
-            msg = f"the entry at {offset:#x} lies outside its unit"
-            raise DwarfError(msg)
-        return Entry(self, offset, abbreviation, values, forms, at)
-
-    def _value(self, form: int, at: int) -> tuple[Value, int]:
-        return read_form(self.debug.data, form, self.width(form), at)
+        if abbreviation.indirect:
+            said = {attribute: value for attribute, value in values.items() if isinstance(value, tuple)}
+            forms = {**forms, **{attribute: form for attribute, (form, _) in said.items()}}
+            values.update((attribute, value) for attribute, (_, value) in said.items())
+        return Entry(self, offset, abbreviation, values, forms, body)
 
     def width(self, form: int) -> int:
         """Return a form's width in bytes, or the negative number of a way to find it out."""
         return form_width(form, self.version, self.address_size, self.offset_size)
 
-    def after(self, entry: Entry) -> int:
-        """Return the offset behind an entry and its children."""
-        if not entry.has_children:
-            return entry.body
-        sibling = entry.reference(At.SIBLING)
-        if sibling is not None and entry.body < sibling <= self.end:
-            return sibling
-        known = self._after.get(entry.offset)
-        if known is None:
-            known = self._after[entry.offset] = self._skip(entry.body, None)
-        return known
+    def level(self, holder: Entry, tags: bytes | None = None) -> Iterator[tuple[int, int]]:
+        """Go through an entry's direct children: where each begins, and the offset behind it and its own children."""
+        at, ended = holder.body, not holder.has_children
+        while not ended:
+            found, at, ended = self.shapes.level(self.debug.data, self.offset, at, self.end, tags or _ALL_TAGS)
+            yield from found
 
     def static_variables(self, entry: Entry) -> list[Entry]:
         """Return the variables at any depth below an entry that have a fixed address."""
-        found: list[int] = []
-        if entry.has_children:
-            self._after[entry.offset] = self._skip(entry.body, found.append)
+        if not entry.has_children:
+            return []
+        found, _, ended = self.shapes.below(self.debug.data, self.offset, entry.body, self.end)
+        if not ended:
+            msg = f"the entry at {entry.offset:#x} has too many variables"
+            raise DwarfError(msg)
         return [self.entry(offset) for offset in found]
-
-    def _skip(self, at: int, variable: Callable[[int], None] | None) -> int:  # noqa: C901, PLR0912 - the hot loop
-        """Step over entries until the current level ends; report the offset of each variable that may be static."""
-        data, table, end, depth = self.debug.data, self.abbreviations, self.end, 1
-        while at < end:
-            start = at
-            code = data[at]
-            at += 1
-            if code & 0x80:
-                code, at = read_uleb(data, start)
-            if not code:
-                depth -= 1
-                if not depth:
-                    return at
-                continue
-            abbreviation = table.get(code)
-            if abbreviation is None:
-                msg = f"an entry at {start:#x} has no shape"
-                raise DwarfError(msg)
-            if abbreviation.children:
-                depth += 1
-            if abbreviation.size is not None:
-                at += abbreviation.size
-                continue
-            if (
-                variable is not None
-                and abbreviation.tag == Tag.VARIABLE
-                and abbreviation.forms.get(At.LOCATION) in _BLOCK_FORMS
-            ):
-                variable(start)
-            for width in abbreviation.plan:
-                if width > 0:
-                    at += width
-                elif width == LEB:
-                    while data[at] & 0x80:
-                        at += 1
-                    at += 1
-                elif width == STRING:
-                    at = data.index(b"\0", at) + 1
-                elif width == INDIRECT:
-                    form, at = read_uleb(data, at)
-                    _, at = self._value(form, at)
-                else:
-                    at = read_block(data, width, at)[1]
-        return end
 
     def string(self, form: int, value: int) -> str:
         """Return the string that a stored value stands for."""
@@ -323,10 +254,11 @@ class Debug:
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
         self._sections: dict[str, bytes] = {}
-        info, types = elf.section(".debug_info"), elf.section(".debug_types")
+        info, types = elf.view(".debug_info"), elf.section(".debug_types")
         self.types_start = len(info)
-        self.data = info + types if types else info
+        self.data = memoryview(bytes(info) + types) if types else info
         self._tables: dict[tuple[int, int, int, int], dict[int, Abbreviation]] = {}
+        self._shapes: dict[tuple[int, int, int, int], _core.Dies] = {}
         self.units: list[Unit] = []
         offset = 0
         while offset < len(self.data):
@@ -375,7 +307,58 @@ class Debug:
 
     def abbreviations(self, unit: Unit) -> dict[int, Abbreviation]:
         """Return the table of abbreviations of a unit."""
-        key = (unit.abbreviations_at, unit.version, unit.address_size, unit.offset_size)
+        key = _key(unit)
         if key not in self._tables:
             self._tables[key] = read_abbreviations(self.section(".debug_abbrev"), unit.abbreviations_at, unit.width)
         return self._tables[key]
+
+    def shapes(self, unit: Unit) -> _core.Dies:
+        """Return what the core steps over a unit's entries by."""
+        key = _key(unit)
+        if key not in self._shapes:
+            shapes = [_shape(code, abbreviation) for code, abbreviation in unit.abbreviations.items()]
+            forms = array("h", (_width_or_unknown(unit, form) for form in range(_CORE_FORMS)))
+            self._shapes[key] = _core.Dies(shapes, forms.tobytes())
+        return self._shapes[key]
+
+
+def tag_set(tags: Iterable[int]) -> bytes:
+    """Return tags as the core takes them: a bit for each of the first 256; the first one for all others."""
+    bits = 0
+    for tag in tags:
+        bits |= 1 << (tag if tag < _MANY_TAGS else 0)
+    return bits.to_bytes(_MANY_TAGS // 8, "little")
+
+
+_MANY_TAGS = 256
+_ALL_TAGS = tag_set(range(_MANY_TAGS))
+
+
+def _key(unit: Unit) -> tuple[int, int, int, int]:
+    return unit.abbreviations_at, unit.version, unit.address_size, unit.offset_size
+
+
+def _shape(code: int, abbreviation: Abbreviation) -> _core.DieSpec:
+    forms = abbreviation.forms
+    sibling = next(
+        (
+            index
+            for index, (attribute, form, _, _) in enumerate(abbreviation.specs)
+            if attribute == At.SIBLING and form in _SIBLING_FORMS
+        ),
+        -1,
+    )
+    is_static = abbreviation.tag == Tag.VARIABLE and forms.get(At.LOCATION) in _BLOCK_FORMS
+    widths = array("h", (width for _, _, width, _ in abbreviation.specs))
+    names = tuple(attribute for attribute, _, _, _ in abbreviation.specs)
+    implicit = tuple(value for _, _, _, value in abbreviation.specs)
+    tag = abbreviation.tag & 0xFFFFFFFF
+    return code, tag, abbreviation.children, is_static, sibling, widths.tobytes(), names, implicit, abbreviation
+
+
+def _width_or_unknown(unit: Unit, form: int) -> int:
+    """Return a form's width; of those that an entry can't have by itself, one that the core refuses."""
+    try:
+        return INDIRECT if form == Form.IMPLICIT_CONST else unit.width(form)
+    except DwarfError:
+        return INDIRECT

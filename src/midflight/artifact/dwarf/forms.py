@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Value: TypeAlias = "int | bytes"
 
-LEB, STRING, _BLOCK1, _BLOCK2, _BLOCK4, _BLOCK, INDIRECT = -1, -2, -3, -4, -5, -6, -7
+# These need to match native/dies.h.
+LEB, STRING, _BLOCK1, _BLOCK2, _BLOCK4, _BLOCK, INDIRECT, SIGNED_LEB = -1, -2, -3, -4, -5, -6, -7, -8
 _LONGEST_LEB = 10
 _OLDEST = 2
 
@@ -23,7 +24,7 @@ _WIDTHS = {
     Form.FLAG_PRESENT: 0, Form.DATA16: 16, Form.REF_SIG8: 8, Form.IMPLICIT_CONST: 0,
     Form.STRX1: 1, Form.STRX2: 2, Form.STRX3: 3, Form.STRX4: 4, 0x29: 1, 0x2A: 2, 0x2B: 3, 0x2C: 4,
     0x1C: 4, 0x24: 8,
-    Form.SDATA: LEB, Form.UDATA: LEB, Form.REF_UDATA: LEB, Form.STRX: LEB, Form.ADDRX: LEB,
+    Form.SDATA: SIGNED_LEB, Form.UDATA: LEB, Form.REF_UDATA: LEB, Form.STRX: LEB, Form.ADDRX: LEB,
     Form.LOCLISTX: LEB, Form.RNGLISTX: LEB, Form.GNU_ADDR_INDEX: LEB, Form.GNU_STR_INDEX: LEB,
     Form.STRING: STRING, Form.BLOCK1: _BLOCK1, Form.BLOCK2: _BLOCK2, Form.BLOCK4: _BLOCK4,
     Form.BLOCK: _BLOCK, Form.EXPRLOC: _BLOCK, Form.INDIRECT: INDIRECT,
@@ -38,23 +39,16 @@ class DwarfError(Exception):
 
 
 class Abbreviation:
-    """The shape of an entry: its tag, whether it has children, its attributes' forms, and how to step over it."""
+    """The shape of an entry: its tag, whether it has children, and its attributes' forms."""
 
-    __slots__ = ("children", "forms", "plan", "size", "specs", "tag")
+    __slots__ = ("children", "forms", "indirect", "specs", "tag")
 
     def __init__(self, tag: int, children: bool, specs: list[tuple[int, int, int, int]]) -> None:  # noqa: FBT001
         self.tag = tag
         self.children = children
         self.specs = specs
         self.forms = {attribute: form for attribute, form, _, _ in specs}
-        plan: list[int] = []
-        for _, _, width, _ in specs:
-            if width > 0 and plan and plan[-1] > 0:
-                plan[-1] += width
-            elif width:
-                plan.append(width)
-        self.plan = plan
-        self.size = sum(plan) if not plan or (len(plan) == 1 and plan[0] > 0) else None
+        self.indirect = Form.INDIRECT in self.forms.values()
 
 
 def form_width(form: int, version: int, address_size: int, offset_size: int) -> int:
@@ -132,12 +126,14 @@ def read_block(data: bytes, width: int, at: int) -> tuple[int, int]:
     return at, at + size
 
 
-def read_form(data: bytes, form: int, width: int, at: int) -> tuple[Value, int]:
-    """Return the value of a form of a width at an offset of a section, and the offset behind it."""
+def read_form(data: bytes, width: int, at: int) -> tuple[Value, int]:
+    """Return the value that a form of a width has at an offset of a section, and the offset behind it."""
     if width >= 0:
         return int.from_bytes(data[at : at + width], "little") if width else 1, at + width
     if width == LEB:
-        return (read_sleb if form == Form.SDATA else read_uleb)(data, at)
+        return read_uleb(data, at)
+    if width == SIGNED_LEB:
+        return read_sleb(data, at)
     if width == STRING:
         end = data.index(b"\0", at)
         return data[at:end], end + 1

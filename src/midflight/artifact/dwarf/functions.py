@@ -56,17 +56,19 @@ class FunctionReader:
 
     def consider(self, entry: Entry) -> None:
         """Take a function's entry, if it is the definition of an exported function."""
-        linkage = _linkage_name(entry)
-        names = {linkage, resolved_name(entry)}
         address = entry.address(At.LOW_PC)
         if address is None:
             # Split into a hot and a cold part, or folded with another function that does the same: no entry says where
             # it is, but its name is the symbol's.
-            symbol = self._symbols.get(linkage or resolved_name(entry))
+            symbol = self._symbols.get(_linkage_name(entry) or resolved_name(entry))
             if symbol is not None and origin(entry, At.EXTERNAL) is not None:
                 self._by_name.setdefault(symbol.name, entry)
             return
-        for found in self._at.get(address, ()):
+        here = self._at.get(address)
+        if here is None:
+            return  # as most are: nobody can call them from outside
+        names = {_linkage_name(entry), resolved_name(entry)}
+        for found in here:
             exact = found.name in names
             known = self._found.get(found.name)
             if known is None or (exact and not known.exact):

@@ -83,7 +83,7 @@ def _entries(unit: Unit, data: bytes, at: int) -> tuple[list[dict[int, str | int
     for _ in range(min(rows, _MOST_FILES)):
         row: dict[int, str | int] = {}
         for kind, form in formats:
-            value, at = read_form(data, form, unit.width(form), at)
+            value, at = read_form(data, unit.width(form), at)
             row[kind] = _plain(unit, form, value)
         if at > len(data):
             break

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from midflight.artifact.dwarf.constants import C_LANGUAGES, CPP_LANGUAGES, GO, RUST, ZIG, At, Tag
+from midflight.artifact.dwarf.entries import tag_set
 
 if TYPE_CHECKING:
     from midflight.artifact.dwarf.entries import Entry, Unit
@@ -20,6 +21,7 @@ ANONYMOUS_NAMESPACE = "(anonymous namespace)"
 RECORDS = frozenset({Tag.STRUCTURE, Tag.CLASS, Tag.UNION})
 QUALIFIERS = frozenset({Tag.CONST, Tag.VOLATILE, Tag.RESTRICT, Tag.ATOMIC, Tag.IMMUTABLE})
 _SCOPES = RECORDS | {Tag.NAMESPACE, Tag.MODULE, Tag.SUBPROGRAM, Tag.LEXICAL_BLOCK, Tag.ENUMERATION}
+_SCOPE_TAGS = tag_set(_SCOPES)
 _LIBRARY_NAMESPACES = {
     "c++": frozenset({"std", "__gnu_cxx", "__cxxabiv1", "__gnu_debug", "__pstl", "__detail"}),
     "rust": frozenset({"core", "alloc", "std", "compiler_builtins", "panic_unwind"}),
@@ -98,7 +100,7 @@ class Scopes:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
         self._kind = dialect(unit)
-        self._children: dict[int, list[tuple[int, int, Entry]]] = {}
+        self._children: dict[int, list[tuple[int, int]]] = {}
         self._paths: dict[int, tuple[Entry, ...]] = {}
 
     def parents(self, offset: int) -> tuple[Entry, ...]:
@@ -136,13 +138,7 @@ class Scopes:
     def _holder(self, holder: Entry, offset: int) -> Entry | None:
         ranges = self._children.get(holder.offset)
         if ranges is None:
-            unit = self._unit
-            ranges = [
-                (child.offset, unit.after(child), child)
-                for child in holder.children()
-                if child.tag in _SCOPES and child.has_children
-            ]
-            self._children[holder.offset] = ranges
+            ranges = self._children[holder.offset] = list(self._unit.level(holder, _SCOPE_TAGS))
         low, high = 0, len(ranges)
         while low < high:
             middle = (low + high) // 2
@@ -151,7 +147,7 @@ class Scopes:
             else:
                 high = middle
         if low < len(ranges) and ranges[low][0] <= offset:
-            return ranges[low][2]
+            return self._unit.entry(ranges[low][0])
         return None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from midflight._errors import InterfaceError
 from midflight.artifact.dwarf.constants import At, Tag
-from midflight.artifact.dwarf.entries import Debug, Entry, Unit
+from midflight.artifact.dwarf.entries import Debug, Entry, Unit, tag_set
 from midflight.artifact.dwarf.forms import DwarfError
 from midflight.artifact.dwarf.functions import FunctionReader, with_parameters
 from midflight.artifact.dwarf.lines import FileNames
@@ -40,6 +40,8 @@ _DEEPEST = 64
 _ADVICE = "build it with -g, or say what it offers by interface="
 _SYSTEM_FILES = ("/usr/", "<")
 _NAMED_TYPES = RECORDS | {Tag.ENUMERATION}
+_NAMED_OR_SCOPES = tag_set(_NAMED_TYPES | {Tag.NAMESPACE})
+_WALKED = tag_set(RECORDS | {Tag.SUBPROGRAM, Tag.VARIABLE, Tag.NAMESPACE, Tag.MODULE})
 _DAMAGE = (DwarfError, struct.error, IndexError, ValueError, KeyError, OverflowError, RecursionError, MemoryError)
 
 
@@ -50,7 +52,7 @@ def read(data: bytes) -> Interface:
     functions.
     """
     elf = Elf(data)
-    if not elf.section(".debug_info"):
+    if not elf.view(".debug_info"):
         what = "the library has no debug information, so that its functions' types aren't known"
         raise InterfaceError(what, todo=_ADVICE)
     try:
@@ -105,7 +107,7 @@ class _Reader:
             return
         kind = dialect(unit)
         own_scopes = {Tag.NAMESPACE, Tag.MODULE} if kind in {"c", "c++", ""} else {Tag.NAMESPACE, Tag.MODULE} | RECORDS
-        for child in holder.children():
+        for child in holder.children(_WALKED):
             if child.tag == Tag.SUBPROGRAM:
                 self._subprogram(unit, child)
             elif child.tag == Tag.VARIABLE:
@@ -150,7 +152,7 @@ class _Reader:
         return self._definitions.get(name)
 
     def _named_types(self, unit: Unit, holder: Entry, depth: int) -> Iterator[Entry]:
-        for child in holder.children():
+        for child in holder.children(_NAMED_OR_SCOPES):
             if child.tag in _NAMED_TYPES:
                 if child.name and not child.flag(At.DECLARATION):
                     yield child

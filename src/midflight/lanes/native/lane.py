@@ -24,7 +24,7 @@ from midflight._errors import (
 from midflight._lane import Held, bindings_by_slot, function_keys
 from midflight.artifact import reader
 from midflight.artifact.ctypes_types import CTypes
-from midflight.lanes.native import neighbours, runtimes, search
+from midflight.lanes.native import neighbours, openmp, runtimes, search
 from midflight.lanes.native.bindings import Binder
 from midflight.lanes.native.crashed import in_constructor, in_destructor
 from midflight.lanes.native.hooks import make_hooks, migrate
@@ -73,6 +73,7 @@ class NativeLane:
             thunks.loaded()  # a service's own exception says more
             raise
         try:
+            openmp.keep(wanted.data)
             thunks.loaded()
             binder = Binder(
                 wanted.module,
@@ -191,6 +192,8 @@ def _why_mapped(image: Image) -> Held:
     if image.nodelete:
         why = "the flag DF_1_NODELETE (linked with -z nodelete): the loader never unmaps such a library"
         return Held(why, passing=False)
+    if image.exit_handlers:
+        return Held("on_exit: what it registers there is called when the program ends", passing=False)
     if image.thread_destructors:
         why = "thread_local variables with destructors, until the threads that used them have ended"
         return Held(why, passing=True)
