@@ -59,7 +59,7 @@ from midflight._errors import (
     WorkerError,
     WrongMachineError,
 )
-from midflight._events import Loaded, Refused, Swapped, subscribe
+from midflight._events import Loaded, Refused, Soaked, Swapped, subscribe
 from midflight._function_pointer import pointer
 from midflight._handles import Handle, handle, object_of, release
 from midflight._hooks import Swapping, after_swap, before_swap
@@ -72,6 +72,7 @@ from midflight._pin import pin
 from midflight._probe import check
 from midflight._services import provide
 from midflight._shared import shared_array
+from midflight._soak import Soak
 from midflight._swap import Transaction, aswap, rollback, swap, transaction
 from midflight._timeouts import call_timeout
 from midflight._trial import Probe
@@ -81,6 +82,7 @@ from midflight._wrap import wrap
 from midflight.build.headers import include
 from midflight.inspection.model import Finding, Inspection
 from midflight.lanes import Limits
+from midflight.soaking.stats import SoakStats
 from midflight.triggers.signals import on_signal
 from midflight.triggers.timer import every
 from midflight.triggers.trigger import Trigger
@@ -133,7 +135,10 @@ __all__ = [
     "ServeError",
     "ServiceError",
     "Signed",
+    "Soak",
     "SoakError",
+    "SoakStats",
+    "Soaked",
     "SourceError",
     "SourceNotFoundError",
     "StateError",

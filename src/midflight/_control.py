@@ -54,8 +54,9 @@ class Generation:
     its hooks that were waited for in vain, maybe; ``unloading_wanted``: whether its hook midflight_unloading is still
     to run; ``unloading``: that hook, once it runs; ``hook_timeout``: seconds that it may take.  ``carried``: keys of
     the variables that the version before has left it, in the process ``carried_to`` (0: this one); ``kept_for``: what
-    still points into it, a text each.  ``observer``: what has ever noted its calls, see `midflight._observing`;
-    ``fall_back``: its way back after a crash, in this process.
+    still points into it, a text each.  ``observer``: what has ever noted its calls, ``observers``: for how many it does
+    so now, see `midflight._observing`; ``soaked_by``: what soak holds it, "" for none; ``fall_back``: its way back
+    after a crash, in this process.
     """
 
     version: Version
@@ -74,6 +75,8 @@ class Generation:
     kept_for: tuple[str, ...] = ()
     observer: _core.Observer | None = None
     fall_back: FallBack | None = None
+    observers: int = 0
+    soaked_by: str = ""
 
     @property
     def table(self) -> _core.Table:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from midflight._errors import MidflightError
+    from midflight._soak import Soak
     from midflight._version import Report, Version
 
 log = logging.getLogger("midflight")
@@ -46,7 +47,23 @@ class Refused:
     error: MidflightError
 
 
-Event = Loaded | Swapped | Refused
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """A new version's soak has ended; ``soak`` says how."""
+
+    module: ModuleType
+    name: str
+    soak: Soak
+
+
+Event = Loaded | Swapped | Refused | Soaked
+
+_LEVELS = {
+    "passed": logging.INFO,
+    "superseded": logging.INFO,
+    "went back": logging.WARNING,
+    "stuck": logging.ERROR,
+}
 
 _subscribers: list[Callable[[Event], None]] = []
 
@@ -80,3 +97,5 @@ def _log_event(event: Event) -> None:
             log.info("%s", report)
         case Refused(_, _, error):
             log.warning("swap refused: %s", error)
+        case Soaked(_, _, soak):
+            log.log(_LEVELS[soak.state], "%s", soak)

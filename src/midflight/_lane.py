@@ -178,6 +178,12 @@ def objects_of(code: Code) -> int:
     return count
 
 
+def moves_data_early(code: Code) -> bool:
+    """Whether preparing the next version moves this one's data at once: its ``stateful``."""
+    stateful: bool = getattr(code, "stateful", False)
+    return stateful
+
+
 def pause_of(code: Code) -> float:
     """Return for how many seconds callers were held back while the code took over: its ``pause``."""
     seconds: float = getattr(code, "pause", 0.0)

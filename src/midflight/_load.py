@@ -16,6 +16,7 @@ from midflight._integrity import Expectations, check_expect
 from midflight._services import Services
 from midflight._trial import Trial, check_on_crash, check_probe, check_share
 from midflight.lanes import LaneOptions, Limits
+from midflight.soaking.watcher import tell, watcher
 
 if TYPE_CHECKING:
     import os
@@ -186,8 +187,10 @@ def unload(module: types.ModuleType, *, timeout: float | None = 0.0) -> Version:
         raise SwapInsideError(what, subject=control.name, unchanged="nothing was changed", todo="use timeout=0")
     with control.queue:
         current = control.need_current()
+        soak = watcher.end(current, "superseded", "the module was unloaded")
         control.current = None
         control.cell.end("the module has been unloaded")
+    tell(control, soak)
     if timeout != 0.0:
         _retire.wait_idle(current, timeout)
     _retire.let_go(current)

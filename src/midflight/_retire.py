@@ -141,12 +141,14 @@ def holders(generation: Generation) -> tuple[str, ...]:
     if code is None:
         return ()
     objects = objects_of(code)
-    pins = max(0, code.table.pins - objects - bool(generation.kept_for))  # a live object holds a pin, and so do data
+    # A live object holds a pin, and so do data and a soak.
+    pins = max(0, code.table.pins - objects - bool(generation.kept_for) - bool(generation.soaked_by))
     hooks = [] if ends_hooks(code) else [one.name for one in generation.running if not one.finished]
     calls = max(0, code.table.inside - len(hooks))
     counts = ((calls, "call"), (pins, "pin"), (code.table.pointers, "pointer"), (objects, "object"))
     said = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
     said += [f"carried data: {text}" for text in generation.kept_for]
+    said += [generation.soaked_by] if generation.soaked_by else []
     return (*said, *(f"its hook {name}, which hasn't returned" for name in hooks))
 
 

@@ -8,17 +8,20 @@ Guarantees:
 from __future__ import annotations
 
 import time
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from midflight import _core, _hooks, _prepare, _probe, _retire, moving
+from midflight import _core, _hooks, _observing, _prepare, _probe, _retire, moving
 from midflight._carry import Carrying
 from midflight._errors import IncompatibleError, StateError, SwapError
-from midflight._lane import pause_of, tell_has_data, tell_switched, threads_of
+from midflight._lane import moves_data_early, pause_of, tell_has_data, tell_switched, threads_of
 from midflight._prepare import stage
 from midflight._trial import Trial
 from midflight._version import Report
 from midflight.artifact import compare
+from midflight.soaking import window
+from midflight.soaking.watcher import Member, watcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,16 +29,20 @@ if TYPE_CHECKING:
 
     from midflight._control import Control, Generation
     from midflight._prepare import Inspected
+    from midflight._soak import Soak, State
     from midflight._version import Carried
     from midflight.build import Artifact, Source
     from midflight.moving import Move, Planned
+    from midflight.soaking.watcher import Watch
 
 
 @dataclass(slots=True)
 class Request:
     """One module's part of a transaction.
 
-    ``back``: to the artifact before, instead of what the source gives; ``to``: to this artifact and source.
+    ``back``: to the artifact before, instead of what the source gives; ``to``: to this artifact and source;
+    ``leaving``: only from this version; ``because``: why a module goes back by itself; ``ended``: the soak that the
+    swap has ended, which is still to be told.
     """
 
     control: Control
@@ -46,6 +53,9 @@ class Request:
     carrying: Carrying = field(default_factory=Carrying)
     to: tuple[Artifact, Source] | None = None
     trial: Trial = field(default_factory=Trial)
+    leaving: Generation | None = None
+    because: str = ""
+    ended: Soak | None = None
 
     def moves(self, old: Generation) -> bool:
         """Whether callers have to be held back while ``old`` is replaced."""
@@ -69,6 +79,8 @@ class Step:
     unknown: Carried | None = None
     move: Move | None = None
     warnings: tuple[str, ...] = ()
+    soak: Soak | None = None
+    watch: Watch | None = None
     report: Report | None = None
 
     @property
@@ -90,6 +102,32 @@ class Step:
     def going_on(self) -> str:
         """What the failure of a stage leaves unchanged."""
         return f"version {self.old.version.number} of {self.control.name} goes on running"
+
+
+# ---- beforehand ---------------------------------------------------------------------------------------------------
+
+
+def observe(step: Step, undo: ExitStack) -> None:
+    """Note the old version's calls from now on, if the new one's are to be compared with them."""
+    soaking = step.request.trial.soaking
+    if soaking.canary:
+        with stage("canary", {}, step.going_on):
+            refuse_canary_with_data(step)
+    elif soaking.seconds:
+        _observing.begin(step.control, step.old)
+        undo.callback(_observing.end, step.old)
+
+
+def refuse_canary_with_data(step: Step) -> None:
+    """Refuse to let two versions run side by side where their data are to be one version's afterwards."""
+    moves_early = step.old.code is not None and moves_data_early(step.old.code)
+    if not moves_early and not step.request.moves(step.old):
+        return
+    fresh = step.request.carrying.carry == "fresh"
+    what = "with canary= two versions run at the same time, each with data of its own, and what calls of the candidate"
+    what = f"{what} do to its data would be lost when the old version's are carried over"
+    todo = "use soak= without canary=" if fresh or moves_early else "give carry='fresh', or soak= without canary="
+    raise SwapError(what, subject=step.control.name, todo=todo)
 
 
 # ---- before the switch ----------------------------------------------------------------------------------------------
@@ -146,6 +184,9 @@ def load(step: Step, undo: ExitStack) -> None:
         step.new = _prepare.prepare(control, step.request.source, artifact, step.data, inspected, step.old)
         step.data = b""
     undo.callback(_prepare.discard, control, step.new)
+    soaking = step.request.trial.soaking
+    if soaking.seconds and not soaking.canary:
+        _observing.begin(control, step.new)
 
 
 def plan(step: Step, _undo: ExitStack) -> None:
@@ -170,8 +211,22 @@ def tell_before(step: Step, busy: frozenset[Control]) -> None:
             _hooks.run_all(step.control.before, told, step.control, busy)
 
 
-def canary(steps: Sequence[Step]) -> None:
+def canary(steps: Sequence[Step], busy: frozenset[Control]) -> None:
     """Let the new versions have their share of calls for a while, and judge them."""
+    sharing = [(step, step.new) for step in steps if step.request.trial.soaking.canary and step.new is not None]
+    if not sharing:
+        return
+    seconds: dict[str, float] = {}
+    with stage("canary", seconds, "; ".join(step.going_on for step, _ in sharing)):
+        for step, _ in sharing:
+            refuse_canary_with_data(step)
+        candidates = [
+            window.Candidate(step.control, step.old, new, step.request.trial.soaking) for step, new in sharing
+        ]
+        soaks = window.run(candidates, busy)
+    for (step, _), soak in zip(sharing, soaks, strict=True):
+        step.soak = soak
+        step.stages |= seconds
 
 
 def move(step: Step, undo: ExitStack) -> None:
@@ -237,6 +292,7 @@ def report(step: Step, gate_seconds: float) -> Report:
         changes=step.changes,
         warnings=warnings + (moved.warnings if moved is not None else ()),
         state=moved.rows if moved is not None else (step.unknown,) if step.unknown is not None else (),
+        soak=step.soak,
     )
 
 
@@ -246,6 +302,29 @@ def tell_after(step: Step, busy: frozenset[Control]) -> None:
         with stage("after", step.stages, ""):
             told = _hooks.Swapping(step.control.module, step.old.version, step.new.version, step.report)
             _hooks.run_all(step.control.after, told, step.control, busy)
+
+
+def end_soak(step: Step) -> None:
+    """Note that the old version isn't on trial any more."""
+    if step.new is not None:
+        state: State = "went back" if step.request.because else "superseded"
+        reason = step.request.because or f"version {step.new.version.number} has taken its place"
+        step.request.ended = watcher.end(step.old, state, reason)
+
+
+def begin_soak(steps: Sequence[Step]) -> None:
+    """Watch the new versions from now on."""
+    for step in steps:
+        if step.new is None and step.request.trial.soaking.seconds and not step.request.trial.soaking.canary:
+            _observing.end(step.old)  # it stays, and is compared with nothing
+    changed = [(step, step.new) for step in steps if step.new is not None]
+    for step, new in changed:
+        soaking = step.request.trial.soaking
+        if soaking.seconds and not soaking.canary and step.report is not None:
+            step.watch = watcher.watch(step.control, step.old, new, soaking)
+            step.report.soak = step.watch.soak
+    together = [Member(weakref.ref(step.control), weakref.ref(new), step.request.carrying) for step, new in changed]
+    watcher.start([step.watch for step, _ in changed if step.watch is not None], together)
 
 
 def way_back(step: Step) -> Request:
@@ -262,6 +341,8 @@ def finish(step: Step) -> None:
     with stage("drain", step.stages, ""):
         if step.request.drain > 0:
             _retire.wait_idle(step.old, step.request.drain)
+    if step.watch is not None:
+        watcher.hold(step.watch)
     with stage("retire", step.stages, ""):
         _retire.let_go(step.old)
     step.control.forget_old()

@@ -24,6 +24,7 @@ from midflight._gate import Closed
 from midflight._prepare import stage
 from midflight._running import runs_for
 from midflight._stages import Request, Step
+from midflight.soaking.watcher import tell, watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,10 +32,19 @@ if TYPE_CHECKING:
     from midflight._control import Control, Generation
     from midflight._trial import Trial
     from midflight._version import Report
+    from midflight.soaking.watcher import Member
 
 
 def run(requests: Sequence[Request]) -> list[Report]:
     """Carry out all requests, or none.  Raises what the failing stage raised."""
+    try:
+        return _run(requests)
+    finally:
+        for request in requests:
+            tell(request.control, request.ended)
+
+
+def _run(requests: Sequence[Request]) -> list[Report]:
     _refuse_inside(requests)
     try:
         with _queued(requests):
@@ -70,12 +80,29 @@ def _watch_crashes(control: Control, generation: Generation) -> None:
 
 def _go_back_fresh(control: Control) -> Report:
     """Go back from a version whose process has died again and again: its data died with it."""
-    return run([Request(control, control.source, "any", back=True, carrying=Carrying("fresh"))])[0]
+    why = "it crashed again and again"
+    return run([Request(control, control.source, "any", back=True, carrying=Carrying("fresh"), because=why)])[0]
 
 
 def _go_back_with_data(control: Control) -> Report:
     """Go back from a version that has crashed in this process."""
-    return run([Request(control, control.source, "any", back=True, carrying=control.options.carrying)])[0]
+    carrying = control.options.carrying
+    return run([Request(control, control.source, "any", back=True, carrying=carrying, because="it crashed")])[0]
+
+
+def _go_back_together(members: Sequence[Member], because: str) -> None:
+    """Go back from versions that do worse than those before them."""
+    found = [(member.control(), member.generation(), member.carrying) for member in members]
+    run(
+        [
+            Request(control, control.source, "any", back=True, carrying=carrying, leaving=generation, because=because)
+            for control, generation, carrying in found
+            if control is not None
+        ]
+    )
+
+
+watcher.go_back = _go_back_together
 
 
 # ---- the queue ------------------------------------------------------------------------------------------------------
@@ -131,10 +158,15 @@ def _carry_out(requests: Sequence[Request]) -> list[Step]:
     except BaseException as error:
         _go_back(steps, error)
         raise
+    _stages.begin_soak(steps)
     return steps
 
 
 def _steps(requests: Sequence[Request]) -> list[Step]:
+    for request in requests:
+        if request.leaving is not None and request.control.need_current() is not request.leaving:
+            what = f"version {request.leaving.version.number} isn't current any more"
+            raise SwapError(what, subject=request.control.name, unchanged="nothing was changed")
     return [Step(request, request.control.need_current(), request.control.source) for request in requests]
 
 
@@ -144,13 +176,13 @@ def _make_current(steps: Sequence[Step], busy: frozenset[Control] | None) -> Non
     ``busy``: the modules concerned, for the program's hooks; None: they don't run.
     """
     with ExitStack() as undo:
-        for one in (_stages.resolve, _stages.inspect, _stages.probe, _load, _stages.plan):
+        for one in (_stages.observe, _stages.resolve, _stages.inspect, _stages.probe, _load, _stages.plan):
             for step in steps:
                 if not step.current_already:
                     one(step, undo)
         for step in steps if busy is not None else ():
             _stages.tell_before(step, busy or frozenset())
-        _stages.canary(steps)
+        _stages.canary(steps, busy or frozenset())
         gate = _close_gate(steps, undo)
         for step in steps:
             if step.planned is not None:
@@ -160,6 +192,7 @@ def _make_current(steps: Sequence[Step], busy: frozenset[Control] | None) -> Non
         gate.open()
     for step in steps:
         step.report = _stages.report(step, gate.seconds if gate is not None else 0.0)
+        _stages.end_soak(step)
 
 
 def _load(step: Step, undo: ExitStack) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from midflight._soak import Soak
 
 Status = Literal["current", "draining", "resident", "unloaded"]
 
@@ -55,7 +58,7 @@ class Report:
     ``stages``: seconds of each stage, in order.  ``pause``: seconds for which a caller may have had to wait.
     ``changed`` is False where the bytes were already current and nothing was done.  ``old`` is the version that was
     replaced (a live object: its ``status`` goes on changing), ``new`` the one that is current now.  ``state``: what
-    became of each variable and of the typed blocks.
+    became of each variable and of the typed blocks.  ``soak``: the new version's soak, a live object; None without one.
     """
 
     module: str
@@ -67,6 +70,7 @@ class Report:
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     state: tuple[Carried, ...] = ()
+    soak: Soak | None = None
 
     @property
     def seconds(self) -> float:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+import midflight
 from midflight import _observing
 from midflight._control import control_of
 from midflight._samples import slots_of
+from midflight.soaking.watcher import watcher
 from tests.core.conftest import library
 from tests.lanes import load, pytest_configure, pytest_generate_tests
+from tests.swap.conftest import unloading
+from tests.worker.conftest import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Workshop
 
-__all__ = ["library", "load", "pytest_configure", "pytest_generate_tests"]
+__all__ = ["library", "load", "pytest_configure", "pytest_generate_tests", "unloading"]
 
 SOURCE = """
 #include <stdexcept>
@@ -36,7 +39,7 @@ int work(int x) { WRONG(x); return x + 1; }
 int other(int x) { return x + 2; }
 int call(int (*function)(int), int x) { return function(x); }
 int fail(int x) { if (x) throw std::runtime_error("it failed"); return 0; }
-/* Until the page that everybody shares says so. */
+/* Says that it has begun, and ends when it is told to. */
 int wait(volatile int *page) { page[0] = 1; while (!page[1]) usleep(100); return VERSION; }
 }
 """
@@ -64,9 +67,8 @@ def make(workshop: Workshop) -> Made:
 
 @pytest.fixture
 def page():
-    """Two ints in memory that workers of ours have too, as soon as they are passed."""
-    memory = mmap.mmap(-1, mmap.PAGESIZE)
-    return (ctypes.c_int * 2).from_buffer(memory)
+    """Two ints that workers see too, for `wait`."""
+    return midflight.shared_array(2, "int32")
 
 
 def observer_of(module: ModuleType):
@@ -83,3 +85,56 @@ def figures(module: ModuleType, name: str) -> tuple[int, int, int]:
     found = generation.observer.figures()
     rows = [found[slot][:3] for slot in slots_of(control, generation)[name] if slot in found]
     return tuple(map(sum, zip(*rows, strict=True))) if rows else (0, 0, 0)  # type: ignore[return-value]
+
+
+class Clock:
+    """A clock that stands still unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass, and everybody look."""
+        self.now += seconds
+        watcher.wake()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of all soaks."""
+    made = Clock()
+    monkeypatch.setattr(watcher, "_clock", made)
+    return made
+
+
+@pytest.fixture
+def soaked():
+    """Events of soaks that have ended, in order, with the swaps between them."""
+    events: list[midflight.Soaked | midflight.Swapped] = []
+    kinds = (midflight.Soaked, midflight.Swapped)
+    end = midflight.subscribe(lambda event: events.append(event) if isinstance(event, kinds) else None)
+    yield events
+    end()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_watched():
+    """At the end of every test no soak is left, nor a thread for it."""
+    yield
+    for watch in list(watcher._watches):
+        watcher.end(watch.comparison.new, "superseded", "the test has ended")
+    wait_until(lambda: not [one for one in threading.enumerate() if one.name.startswith("midflight-soak")])
+
+
+def calls(function, count: int, start: int = 0) -> int:
+    """Call ``function(x)`` so often; return how many calls have failed."""
+    failed = 0
+    for x in range(start, start + count):
+        try:
+            function(x)
+        except midflight.MidflightError:
+            failed += 1
+    return failed

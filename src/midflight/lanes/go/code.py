@@ -116,13 +116,13 @@ class GoCode(Objects):
         self.predecessor: GoCode | None = None
         self.held_since = self.pause = 0.0
         self.gate = Gate()
-        self._stateful = api.stateful
+        self.stateful = api.stateful
         self.types = Types(api.types, family.classes, self)
         self.ctypes = Namespace(self.types)
         self._session = Session(self, process.link)
         calls: int | None = getattr(options, "save_calls", None)
         seconds: float | None = getattr(options, "save_every", None)
-        self.saver = Saver(self, seconds if self._stateful else None, calls)
+        self.saver = Saver(self, seconds if self.stateful else None, calls)
         self.cancels = Cancels(process.worker)
         process.prepare = self._prepare_fresh
         self.callers: dict[str, Caller] = {}
@@ -162,7 +162,7 @@ class GoCode(Objects):
 
     def _function(self, name: str) -> Callable[..., Any]:
         caller = self.callers.get(name)
-        if caller is None or not self._stateful:
+        if caller is None or not self.stateful:
             return caller or _nothing
 
         find = weakref.ref(self)  # not itself: a version that is gone mustn't refer to itself
@@ -223,7 +223,7 @@ class GoCode(Objects):
 
     def operate(self, number: int, message: list[Any], subject: str) -> Any:
         """Do something with an object or a variable; return the only result."""
-        if not self._stateful:
+        if not self.stateful:
             return self._only(self.message(number, message, f"{self.module}.{subject}"))
         with self.gate.passing():
             return self._only(self.message(number, message, f"{self.module}.{subject}"))
