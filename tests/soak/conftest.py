@@ -15,7 +15,7 @@ from midflight._samples import slots_of
 from midflight.soaking.watcher import watcher
 from tests.core.conftest import library
 from tests.lanes import load, pytest_configure, pytest_generate_tests
-from tests.swap.conftest import unloading
+from tests.swap.conftest import MARKER, unloading
 from tests.worker.conftest import wait_until
 
 if TYPE_CHECKING:
@@ -33,36 +33,49 @@ SOURCE = """
 #define WRONG(x)
 #endif
 extern "C" {
-int whoami(void) { return VERSION; }
+static const volatile long version = 0x5eed5eed5eed5eed;
+long whoami(void) { return version; }
 /* What a version does wrong, it does here. */
 int work(int x) { WRONG(x); return x + 1; }
 int other(int x) { return x + 2; }
 int call(int (*function)(int), int x) { return function(x); }
 int fail(int x) { if (x) throw std::runtime_error("it failed"); return 0; }
 /* Says that it has begun, and ends when it is told to. */
-int wait(volatile int *page) { page[0] = 1; while (!page[1]) usleep(100); return VERSION; }
+long wait(volatile int *page) { page[0] = 1; while (!page[1]) usleep(100); return version; }
 }
 """
 
 
 @dataclass
 class Made:
-    """Makes versions."""
+    """Makes versions.  ``templates``: what has been compiled for other tests already, by what is wrong with it."""
 
     workshop: Workshop
+    templates: dict[str, bytes]
     number: int = 0
 
     def __call__(self, wrong: str = "") -> Path:
         """Return a library; ``wrong``: statements that ``work(x)`` runs first."""
         self.number += 1
-        head = f"#define VERSION {self.number}\n#define WRONG(x) {wrong}\n"
-        return self.workshop.library(f"v{self.number}", head + SOURCE, suffix=".cc")
+        path = self.workshop.root / f"v{self.number}.so"
+        if wrong not in self.templates:
+            text = f"#define WRONG(x) {wrong}\n{SOURCE}"
+            self.templates[wrong] = self.workshop.library("template", text, suffix=".cc").read_bytes()
+        marker, number = MARKER.to_bytes(8, "little"), self.number.to_bytes(8, "little")
+        path.write_bytes(self.templates[wrong].replace(marker, number))
+        return path
+
+
+@pytest.fixture(scope="session")
+def templates() -> dict[str, bytes]:
+    """Libraries, compiled."""
+    return {}
 
 
 @pytest.fixture
-def make(workshop: Workshop) -> Made:
+def make(workshop: Workshop, templates: dict[str, bytes]) -> Made:
     """Make versions of a library."""
-    return Made(workshop)
+    return Made(workshop, templates)
 
 
 @pytest.fixture
