@@ -223,7 +223,7 @@ binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     self->address = (uintptr_t)address;
     self->result = (uint8_t)result->kind;
     self->hold_gil = hold_gil != 0;
-    self->guarded = guarded != 0;
+    self->care = guarded != 0 ? GUARDED : 0;
     self->raw = raw != 0 && slow != NULL && slow != Py_None;
     self->returns_int = result->kind == KIND_INT32 && result_extra == Py_None;
     self->returns_floating = result->kind == KIND_FLOAT64 || result->kind == KIND_FLOAT32;

@@ -57,6 +57,12 @@ typedef struct Param {
 
 /* ---- objects --------------------------------------------------------------------------------------------------- */
 
+/* What has to be done around a call of a function. */
+enum {
+    GUARDED = 1, /* a crash of it is raised, see Table.on_crash */
+    TIMED = 2,   /* of a copy, for one call: note when it returned, before it waits for the GIL */
+};
+
 /* How one function of one version is called.  Immutable once made. */
 typedef struct Binding {
     PyObject_HEAD
@@ -65,7 +71,7 @@ typedef struct Binding {
     Param *params;     /* owned */
     uint8_t result;    /* Kind */
     bool hold_gil;
-    bool guarded;      /* a crash of it is raised, see Table.on_crash */
+    uint8_t care;      /* GUARDED, TIMED; 0 of most, so that a call asks for both at once */
     bool raw;          /* `slow` takes whatever arguments are given, also by keyword */
     bool returns_int;  /* `int` without enumerators, the commonest result */
     bool returns_floating;
@@ -241,6 +247,9 @@ bool leave_behind(void);
 
 /* Raises what a callback or a C++ function left behind; returns NULL. */
 PyObject *raise_left_behind(Frame *frame, mf_registers *registers, const Binding *binding);
+
+/* Notes when the call that this thread is in has returned.  Without the GIL. */
+void note_returned(void);
 
 /* Notes, for whoever observes a call, that the exception which is about to leave it is what a callback raised. */
 void note_raised_by_callback(const Frame *frame);

@@ -106,13 +106,36 @@ guarded_results(mf_registers *registers, uintptr_t function, mf_results *results
                   &registers->exception);
 }
 
+/* A call around which something has to be done: see `care`. */
+static __attribute__((noinline, cold)) uint64_t
+careful_integer(const Binding *binding, mf_registers *registers, uint64_t (*trampoline)(mf_registers *, uintptr_t))
+{
+    uint64_t value = binding->care & GUARDED ? guarded_integer(registers, binding->address, trampoline)
+                                             : trampoline(registers, binding->address);
+    if (binding->care & TIMED) {
+        note_returned();
+    }
+    return value;
+}
+
+static __attribute__((noinline, cold)) double
+careful_double(const Binding *binding, mf_registers *registers)
+{
+    double value = binding->care & GUARDED ? guarded_double(registers, binding->address)
+                                           : mf_call_double(registers, binding->address);
+    if (binding->care & TIMED) {
+        note_returned();
+    }
+    return value;
+}
+
 /* Calls the function; others may have the GIL meanwhile, unless it is one that is called with it. */
 static inline uint64_t
 run_integer(const Binding *binding, mf_registers *registers, bool only_integers)
 {
     PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
-    uint64_t value = unlikely(binding->guarded)
-                         ? guarded_integer(registers, binding->address, only_integers ? mf_call_integers : mf_call_integer)
+    uint64_t value = unlikely(binding->care != 0)
+                         ? careful_integer(binding, registers, only_integers ? mf_call_integers : mf_call_integer)
                      : only_integers ? mf_call_integers(registers, binding->address)
                                      : mf_call_integer(registers, binding->address);
     if (thread != NULL) {
@@ -125,8 +148,8 @@ static inline double
 run_double(const Binding *binding, mf_registers *registers)
 {
     PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
-    double value = unlikely(binding->guarded) ? guarded_double(registers, binding->address)
-                                              : mf_call_double(registers, binding->address);
+    double value = unlikely(binding->care != 0) ? careful_double(binding, registers)
+                                                : mf_call_double(registers, binding->address);
     if (thread != NULL) {
         PyEval_RestoreThread(thread);
     }
@@ -241,7 +264,10 @@ run_struct(Frame *frame, const Binding *binding, mf_registers *registers)
             registers->integers[0] = (uint64_t)(uintptr_t)memory;
         }
         PyThreadState *thread = binding->hold_gil ? NULL : PyEval_SaveThread();
-        (unlikely(binding->guarded) ? guarded_results : mf_call_results)(registers, binding->address, &results);
+        (binding->care & GUARDED ? guarded_results : mf_call_results)(registers, binding->address, &results);
+        if (binding->care & TIMED) {
+            note_returned();
+        }
         if (thread != NULL) {
             PyEval_RestoreThread(thread);
         }
@@ -292,7 +318,7 @@ call_slow(Table *table, const Binding *binding, PyObject *const *args, Py_ssize_
     mf_guard_through guarded;
     mf_through *through = &guarded.through;
     *through = (mf_through){.function = binding->address, .outer = mf_through_innermost};
-    (void)(binding->guarded && mf_guard_ready());
+    (void)((binding->care & GUARDED) && mf_guard_ready());
     enter(&frame, table, binding);
     mf_through_innermost = through;
     PyObject *result = PyObject_Vectorcall(binding->slow, args, (size_t)count, keywords);
@@ -374,9 +400,11 @@ static __attribute__((noinline, cold)) PyObject *
 call_seen(Table *table, Py_ssize_t slot, const Binding *binding, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     Observation seen;
+    Binding timed = *binding; /* its table keeps all that it refers to */
+    timed.care |= TIMED;
     observe_begin(&seen, table, slot, binding, args, count, keywords != NULL);
-    PyObject *result = keywords != NULL ? call_slow(table, binding, args, count, keywords)
-                                        : call_binding(table, binding, args, count);
+    PyObject *result = keywords != NULL ? call_slow(table, &timed, args, count, keywords)
+                                        : call_binding(table, &timed, args, count);
     observe_end(&seen, result);
     return result;
 }

@@ -70,9 +70,15 @@ figures_of(Observer *self, Py_ssize_t slot)
     return self->figures[slot];
 }
 
-/* ---- whose exception it is ---------------------------------------------------------------------------------------------- */
+/* ---- what a call notes itself ---------------------------------------------------------------------------------------------- */
 
 static _Thread_local Observation *innermost_seen;
+
+void
+note_returned(void)
+{
+    innermost_seen->returned = mf_now();
+}
 
 void
 note_raised_by_callback(const Frame *frame)
@@ -209,7 +215,7 @@ tell_crash(Observer *self)
 void
 observe_end(Observation *seen, PyObject *result)
 {
-    uint64_t took = mf_now() - seen->begun;
+    uint64_t took = (seen->returned != 0 ? seen->returned : mf_now()) - seen->begun;
     Observer *self = seen->observer;
     Figures *figures = figures_of(self, seen->slot);
     PyObject *type = NULL, *value = NULL, *traceback = NULL, *error = NULL;

@@ -25,7 +25,7 @@ typedef struct Observation {
     Py_ssize_t slot;
     const Binding *binding;
     unsigned long thread;
-    uint64_t begun; /* nanoseconds, as mf_now */
+    uint64_t begun, returned; /* nanoseconds, as mf_now; the second is 0 where only the end is known */
     bool by_callback; /* the exception that it ends with is what a callback raised */
     Keeping keeping;
     Frame *outer;               /* what the call was made in */

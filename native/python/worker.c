@@ -421,6 +421,9 @@ attempt(Frame *frame, const Binding *binding, PyObject *const *args, bool last, 
         if (self.link != NULL) {
             Py_BEGIN_ALLOW_THREADS
             outcome = travel(&self, worker);
+            if (binding->care & TIMED) {
+                note_returned();
+            }
             Py_END_ALLOW_THREADS
         }
         if (outcome == CAME_BACK) {

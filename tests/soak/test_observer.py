@@ -8,7 +8,9 @@ nobody observes.
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -118,6 +120,33 @@ def test_a_crash_is_counted_and_told_at_once(make) -> None:
     assert told == [threading.get_ident()]
     assert module.work(1) == 2
     assert figures(module, "work") == (2, 1, 1)
+
+
+def test_waiting_for_the_gil_is_no_time_of_the_calls(make, load) -> None:
+    module = load(make("usleep(1000)"))
+    observer = observer_of(module)
+    interval = sys.getswitchinterval()
+    go_on, busy = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        while not go_on.is_set():
+            busy.set()
+            sum(range(1_000))
+
+    other = threading.Thread(target=compute)
+    sys.setswitchinterval(0.3)
+    try:
+        other.start()
+        assert busy.wait(20)
+        start = time.monotonic()
+        module.work(1)
+        waited = time.monotonic() - start
+    finally:
+        sys.setswitchinterval(interval)
+        go_on.set()
+        other.join()
+    ((_, _, _, _, _, longest, _),) = observer.figures().values()
+    assert longest * 1e-9 < waited - 0.1
 
 
 # ---- under way -------------------------------------------------------------------------------------------------------

@@ -194,6 +194,29 @@ def test_a_crash_ends_the_soak_at_once(make) -> None:
     assert (soak.stats.new.crashes, soak.stats.new.calls) == (1, 1_001)
 
 
+def test_so_does_one_that_is_raised(make) -> None:
+    """Whoever raises the crash has gone back already."""
+    module = midflight.load(make(), on_crash="raise")
+    soak = swapped(module, make("if (x == 1000) *(volatile int *)8 = 1"), 50)
+    assert calls(module.work, 1_000) == 0
+    with pytest.raises(midflight.ModuleCrashed):
+        module.work(1_000)
+    assert (soak.wait(20), soak.reason) == ("went back", "it crashed")
+    assert module.whoami() == 1
+
+
+def test_what_was_swapped_with_one_that_crashed_goes_back_too(make) -> None:
+    one, two = (midflight.load(make(), name=name, on_crash="raise") for name in ("one", "two"))
+    with midflight.transaction() as both:
+        both.swap(one, make("*(volatile int *)8 = 1"), soak=30)
+        both.swap(two, make(), soak=30)
+    with pytest.raises(midflight.ModuleCrashed):
+        one.work(1)
+    assert [report.soak.wait(20) for report in both.reports] == ["went back", "went back"]
+    assert both.reports[1].soak.reason == "it crashed"
+    assert (one.whoami(), two.whoami()) == (1, 2)
+
+
 # ---- what they are compared with -------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """What was counted of a version's calls, to read and to compare.
 
-Times are in seconds.  They include what a call waits for besides the function: the GIL when it comes back, a worker
-that is busy.
+Times are in seconds, and begin when a call finds its version: they include converting arguments, and waiting for a
+worker that is busy, but not for the GIL afterwards, which other threads are to blame for.
 """
 
 from __future__ import annotations

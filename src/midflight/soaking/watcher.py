@@ -124,6 +124,9 @@ class Watcher:
             self._release(watch)
         watch.soak.end(state, reason)
         self.wake()
+        rest = [one for one in watch.together if one.current and one.generation() is not generation]
+        if state == "went back" and rest:
+            self._in_background(lambda: self._send_after(rest, reason))
         return watch.soak
 
     def _release(self, watch: Watch) -> None:
@@ -178,6 +181,12 @@ class Watcher:
             self.go_back([one for one in watch.together if one.current], why)
         except MidflightError as error:
             self._conclude(watch, "stuck", f"{why}; going back failed: {error}")
+
+    def _send_after(self, rest: Sequence[Member], why: str) -> None:
+        try:
+            self.go_back(rest, why)
+        except MidflightError as error:
+            log.error("what was swapped with a version that went back can't do so too: %s", error)
 
     def _conclude(self, watch: Watch, state: State, reason: str) -> None:
         tell(watch.control, self.end(watch.comparison.new, state, reason))
