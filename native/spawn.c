@@ -111,8 +111,7 @@ drop_all(const child *self)
     drop(self->executable);
 }
 
-/* CLONE_VM and CLONE_VFORK: nothing is copied.  No exit signal: the host's wait(-1) and its SIGCHLD handler don't see
- * the worker, which is waited for with __WALL. */
+/* CLONE_VM and CLONE_VFORK: nothing is copied.  Until it runs its program it is waited for with __WALL only. */
 static pid_t
 start(child *self, int *pidfd)
 {

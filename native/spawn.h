@@ -1,5 +1,7 @@
-/* Starting a process: quick whatever the size of the host, unseen by the host's own handling of child processes,
- * and known by a pidfd from its first moment on, never by a number.
+/* Starting a process: quick whatever the size of the host, and known by a pidfd from its first moment on, never by a number.
+ *
+ * It has no exit signal only until it runs its program: then the kernel gives it SIGCHLD, as any child has.  A host that
+ * waits for any child may take its status; then nobody can tell how it ended, only that it did.
  *
  * Owns nothing: the pidfd is the caller's.  Safe from any thread. */
 #ifndef MF_SPAWN_H

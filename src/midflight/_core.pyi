@@ -99,8 +99,8 @@ def spawn(
     """Start a process in a session of its own, without the GIL; return its number and a pidfd.
 
     ``program``: a descriptor of the executable; ``standard``: descriptors that it gets as 0, 1 and 2; ``given``: those
-    that it gets as 3, 4, …; it gets no others.  It has no exit signal: the program's own waiting for child processes
-    doesn't see it, and whoever waits for it needs __WALL.  Raises `MidflightError` where the system has no room.
+    that it gets as 3, 4, …; it gets no others.  Whoever waits for it adds __WALL; who waits for any child may take its
+    status.  Raises `MidflightError` where the system has no room.
     """
 
 def run_guarded(table: Table, name: str, address: int, pairs: ReadableBuffer = ..., /) -> int | Crash:

@@ -1,8 +1,8 @@
 """The program's end of one probing process, which does one job and ends.
 
 Guarantees:
-- It is started fresh (a program of its own, never a fork of this one), in a session of its own, unseen by the program's
-  own waiting for child processes, and with no descriptor of the program's.
+- It is started fresh (a program of its own, never a fork of this one), in a session of its own, and with no descriptor
+  of the program's.  A program that waits for any child may take its status: then it has none, and nothing else changes.
 - It ends with the program, however that ends, and everything that it started in its process group with it.
 - Whoever waits for it does so without the GIL, and only as long as it was told to.
 - After `end` nothing is left of it: no process, no descriptor, no memory.
@@ -49,7 +49,7 @@ _GRACE = 1.0
 
 _MEMORY_PAUSE, _LONGEST_PAUSE = 0.01, 3600.0
 _WALL = 0x40000000
-"""__WALL of waitid: a process without an exit signal is waited for with it only."""
+"""__WALL of waitid: until it has run its program, a process is waited for with it only."""
 
 _live: weakref.WeakSet[Process] = weakref.WeakSet()
 
@@ -224,6 +224,9 @@ class Process:
             if self._ended:
                 return
             if self._owner == os.getpid() and not self._reaped:
+                if not _ends_within(self._pidfd, 0):
+                    with contextlib.suppress(OSError):
+                        os.killpg(self.pid, signal.SIGKILL)
                 self._signal(signal.SIGKILL)
                 _ends_within(self._pidfd, _LONGEST_PAUSE)
                 self._reap()

@@ -68,7 +68,7 @@ class _Judge:
             return self._hung()
         if outcome.broken:
             return self._broken()
-        number = status & 0x7F if status is not None else 0
+        number = status & 0x7F if status is not None else self._noted()
         if number == _KILLED:
             what = f"was killed {self._when()}, twice: by somebody else, by a limit, or for want of memory"
             return self._error(
@@ -76,9 +76,14 @@ class _Judge:
             )
         if number:
             return self._crashed(number)
-        ended = "ended" if status is None else f"ended its process with status {status >> 8}"
+        ended = "ended its process" if status is None else f"ended its process with status {status >> 8}"
         todo = "a library must not call exit: return an error instead"
         return self._error(f"{ended} {self._when()}", "exit", todo, text=_readable(outcome.words))
+
+    def _noted(self) -> int:
+        """Return the signal that the process has noted itself: somebody else has taken its status."""
+        crash = _core.read_crash(self._outcome.note)
+        return crash[0] & 0x7F if crash is not None else 0
 
     def _broken(self) -> ProbeError:
         what = f"let its process send what makes no sense, {self._when()}: it writes to descriptors that aren't its own"
