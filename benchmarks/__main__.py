@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-_NAMES = ("swaps", "memory", "calls", "pause", "save_to_live", "workers", "go", "state", "carry", "services")
+_NAMES = ("swaps", "memory", "calls", "pause", "save_to_live", "workers", "go", "state", "carry", "services", "probe")
 
 
 def main(chosen: list[str]) -> None:
@@ -36,6 +36,7 @@ def _run(names: tuple[str, ...]) -> None:
         memory,
         pause,
         peers,
+        probe,
         results,
         save_to_live,
         services,
@@ -55,6 +56,7 @@ def _run(names: tuple[str, ...]) -> None:
         "state": state,
         "carry": carry,
         "services": services,
+        "probe": probe,
     }
     console = Console(stderr=True)
     with console.status("building the peers"):

@@ -32,7 +32,7 @@ class _Swaps:
     def __init__(self, libraries: tuple[Path, ...], units: int | None = None) -> None:
         """``units``: how many are in its block; None: the libraries have no data."""
         self._libraries = libraries
-        self.module = midflight.load(libraries[0])
+        self.module = midflight.load(libraries[0], probe=False)
         self.seconds: list[float] = []
         self._check: int | None = None
         if units is not None:

@@ -50,7 +50,7 @@ def _look() -> dict[str, int]:
 def _swap(first: str, second: str) -> None:
     import midflight  # noqa: PLC0415 - this process's own, with nothing else loaded
 
-    module = midflight.load(first)
+    module = midflight.load(first, probe=False)
     found = []
     for number in range(1, _SWAPS + 1):
         report = midflight.swap(module, second if number % 2 else first)

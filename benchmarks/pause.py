@@ -41,7 +41,7 @@ def run(peers: Peers) -> Iterator[Result]:
 
 
 def _measure(libraries: tuple[Path, Path], *, hold_gil: bool) -> Result:
-    module = midflight.load(libraries[0], hold_gil=hold_gil)
+    module = midflight.load(libraries[0], hold_gil=hold_gil, probe=False)
     swapper = _Swapper(module, libraries)
     longest: list[int] = []
 

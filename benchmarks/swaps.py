@@ -30,7 +30,7 @@ _SYMBOL = "add"
 def run(peers: Peers) -> Iterator[Result]:
     """Measure swaps and plain reloads in turns: one of each, so that both find the same caches."""
     first, second = peers.versions()
-    module = midflight.load(first)
+    module = midflight.load(first, probe=False)
     copy = _beside(Path(midflight.versions(module)[-1].path), first)
     found: defaultdict[str, list[float]] = defaultdict(list)
     try:

@@ -47,6 +47,13 @@ class Pool:
             found = None
         return found or Process()
 
+    def put_back(self, process: Process) -> None:
+        """Keep a process that wasn't used for the next one who takes it."""
+        with self._mutex:
+            unwanted, self._ready = self._ready, process
+        if unwanted is not None:
+            unwanted.end()
+
     def give_back(self, process: Process) -> None:
         """End a process that has served, and start the next one, in the background."""
         self._note(process)
