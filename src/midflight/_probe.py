@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 from collections import OrderedDict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from midflight._trial import Probe, RegisteredCheck, check_stand_ins
 from midflight.lanes.native import neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
     from midflight._control import Control
@@ -40,6 +41,7 @@ VARIABLE = "MIDFLIGHT_PROBE"
 """The environment variable that turns probing off where nothing else is said: "off"."""
 
 _UNPROBED_LANES = {"remote"}
+_NATIVE_LANES = {"here", "worker"}  # whose versions are libraries, with others beside them
 _REMEMBERED = 256
 _KILLED = 9
 
@@ -139,7 +141,7 @@ def run(
     from midflight.probing import verdict  # noqa: PLC0415
     from midflight.probing.process import CannotStartError  # noqa: PLC0415
 
-    near = neighbours.find(data, artifact.origin)
+    near = neighbours.find(data, artifact.origin) if inspected.lane.name in _NATIVE_LANES else []
     job = jobs.make(control, source, artifact, data, inspected, want.probe)
     key = _key(job, near, want.probe)
     with _lock:
@@ -187,22 +189,32 @@ def _carry_out(job: Job, data: bytes, probe: Probe) -> Outcome:
 def _let_do(job: Job, data: bytes, probe: Probe) -> Outcome:
     from midflight.probing import job as jobs  # noqa: PLC0415 - see above
     from midflight.probing.pool import pool  # noqa: PLC0415
-    from midflight.probing.process import CannotStartError  # noqa: PLC0415
 
     directory = private.new_directory("probe")
+    try:
+        with _sealed(data) as library:
+            process = pool.take()
+            try:
+                around = jobs.surroundings(directory)
+                return process.run(job, around, library, timeout=probe.timeout, memory=probe.memory)
+            finally:
+                pool.give_back(process)
+    finally:
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _sealed(data: bytes) -> Iterator[int]:
+    """Give a descriptor of bytes that nobody can change.  Raises `CannotStartError`."""
+    from midflight.probing.process import CannotStartError  # noqa: PLC0415 - see above
+
     try:
         library = sealed("midflight:candidate", data)
     except MidflightError as error:
         raise CannotStartError(str(error)) from None
     try:
         os.lseek(library, 0, os.SEEK_SET)
-        process = pool.take()
-        try:
-            around = jobs.surroundings(directory)
-            return process.run(job, around, library, timeout=probe.timeout, memory=probe.memory)
-        finally:
-            pool.give_back(process)
+        yield library
     finally:
         os.close(library)
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 import midflight
-from tests.probe.conftest import SOURCE, Calc
+from tests.probe.conftest import Calc
 
 CRASHES = "static int *volatile nowhere; int midflight_check_it(void) { return *nowhere; }"
 
@@ -226,43 +226,3 @@ def test_a_library_beside_the_candidate_is_found_and_counts(calc: Calc, workshop
     workshop.library("libbeside", "int beside(void) { return 2; }")
     error = calc.refused(second)
     assert "midflight_check_beside" in str(error)
-
-
-# ---- lanes ----------------------------------------------------------------------------------------------------------
-
-DEEDS = {
-    "crash": ("*nowhere = 1;", "SIGSEGV"),
-    "exit": ("exit(3);", "status 3"),
-}
-PLACES = {
-    "constructor": "__attribute__((constructor)) static void place(void) { deed(); }",
-    "check": "int midflight_check_place(void) { deed(); return 0; }",
-    "destructor": "__attribute__((destructor)) static void place(void) { deed(); }",
-}
-
-
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("deed", DEEDS)
-def test_versions_for_a_worker_are_probed_in_one(workshop, deed: str, place: str):
-    calc = Calc(workshop, lane="worker")
-    code, words = DEEDS[deed]
-    text = f"#include <stdlib.h>\nstatic int *volatile nowhere; static void deed(void) {{ {code} }} {PLACES[place]}"
-    error = calc.refused(calc.library(f"{deed}-{place}", text))
-    assert error.kind == deed
-    assert words in str(error)
-    if deed == "crash" and place != "destructor":
-        assert any("deed" in frame or "place" in frame for frame in error.backtrace)
-
-
-def test_a_worker_that_hangs_and_one_that_passes(workshop):
-    calc = Calc(workshop, lane="worker")
-
-    @midflight.check(calc.module)
-    def doubles(v):
-        assert v.add(2, 2) == 4
-        assert midflight.versions(v)[-1].lane == "worker"
-
-    hangs = calc.library("hangs", 'int midflight_check_it(void) { for (;;) __asm__ volatile(""); }')
-    assert calc.refused(hangs, probe=midflight.Probe(timeout=1.0)).kind == "hang"
-    calc.swap(calc.library("second", "int second(void) { return 2; }"))
-    assert "doubles" in str(calc.refused(calc.library("wrong", "", source=SOURCE.replace("a + b", "a + b + 1"))))

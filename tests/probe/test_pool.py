@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -97,6 +98,7 @@ def test_it_is_no_fork_and_has_nothing_of_the_programs(calc: Calc, second, tmp_p
         assert "pipe:" in links["1"]
         assert name not in links.values()
         assert "pytest" not in sys.modules
+        assert resource.getrlimit(resource.RLIMIT_CORE) == (1, 1)  # no core dump, wherever they go
 
     calc.swap(second)
     marked.close()
@@ -216,6 +218,15 @@ def test_without_a_process_a_probe_that_was_asked_for_refuses(calc: Calc, second
     error = calc.refused(second, probe=True)
     assert error.kind == "start"
     assert "no process for it can be started" in str(error)
+
+
+@pytest.mark.parametrize(("name", "value"), [("frozen", True), ("executable", "/usr/bin/uwsgi"), ("executable", None)])
+def test_a_program_with_python_in_it_isnt_started_again(calc: Calc, second, monkeypatch, name: str, value: object):
+    monkeypatch.setattr(pools, "pool", Pool())
+    monkeypatch.setattr(sys, name, value, raising=False)
+    error = calc.refused(second, probe=True)
+    assert error.kind == "start"
+    assert "isn't a Python interpreter" in str(error)
 
 
 def test_an_interpreter_that_doesnt_get_ready_says_what_it_wrote(calc: Calc, second, monkeypatch, tmp_path: Path):

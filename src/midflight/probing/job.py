@@ -55,8 +55,12 @@ def surroundings(directory: Path | None) -> Surroundings:
     except OSError:  # it has been removed
         here = "/"
     path = tuple(entry for entry in sys.path if isinstance(entry, str))
-    environment = {**os.environb, b"MIDFLIGHT_PROBE": b"off"}
-    return Surroundings("" if directory is None else str(directory), here, path, environment)
+    return Surroundings("" if directory is None else str(directory), here, path, environment())
+
+
+def environment() -> dict[bytes, bytes]:
+    """Return the program's environment, with a sign of the probe.  What a check swaps isn't probed again."""
+    return {**os.environb, b"MIDFLIGHT_PROBE": b"off", b"MIDFLIGHT_PROBING": b"1"}
 
 
 def name_of(function: Any) -> str:
@@ -91,7 +95,7 @@ def _settings(options: Options) -> Settings:
 
 
 def _checks(control: Control) -> Iterable[Check]:
-    for check in control.checks:
+    for check in tuple(control.checks):
         name = name_of(check.function)
         subject = f"the check {name}"
         function = _packed(check.function, control, subject)

@@ -12,10 +12,12 @@ import fcntl
 import gc
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,6 +44,7 @@ def main() -> None:
     faulthandler.enable(all_threads=False)  # first: the note passes a crash on to it
     for descriptor in (CONNECTION, NOTE):  # nobody's business that the library starts
         os.set_inheritable(descriptor, False)
+    _spare_the_machine()
     connection = socket.socket(fileno=CONNECTION)
     note = mmap.mmap(NOTE, protocol.NOTE_SIZE)
     view = memoryview(note)
@@ -71,6 +74,13 @@ def _work(job: Job, library: int, note: mmap.mmap) -> Answer:
     with os.fdopen(library, "rb") as file:
         data = file.read()
     return trials.run(job, data, tell)
+
+
+def _spare_the_machine() -> None:
+    """Crash without a core dump, also one for a program that collects them; be the first to go if memory runs out."""
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _end_with(connection: socket.socket) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 from midflight import _core
 from midflight._errors import MidflightError
 from midflight.probing import protocol
+from midflight.probing.job import environment
 from midflight.probing.memory import peak_of, used_by
 from midflight.probing.protocol import Incoming, ProtocolBrokenError, Ready
 
@@ -48,6 +50,9 @@ _GRACE = 1.0
 """Seconds in which a process that hangs may say where."""
 
 _MEMORY_PAUSE, _LONGEST_PAUSE = 0.01, 3600.0
+_PYTHON = re.compile("python|pypy", re.IGNORECASE)
+"""What is called otherwise is a program with Python in it: to start it again would be to start that program."""
+
 _WALL = 0x40000000
 """__WALL of waitid: until it has run its program, a process is waited for with it only."""
 
@@ -261,11 +266,10 @@ class Process:
 
 
 def _start(connection: int, note: int, words: int) -> tuple[int, int]:
-    if not sys.executable:
-        raise CannotStartError("this program doesn't say where its Python interpreter is (sys.executable)")
+    if getattr(sys, "frozen", False) or not _PYTHON.search(os.path.basename(sys.executable or "")):  # noqa: PTH119
+        raise CannotStartError(f"{sys.executable!r} (sys.executable) isn't a Python interpreter")
     arguments = [sys.executable, *util._args_from_interpreter_flags(), "-P", "-c", _BOOTSTRAP]  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing starts its own
     arguments.append(json.dumps([entry for entry in sys.path if isinstance(entry, str)]))
-    environment = {**os.environb, b"MIDFLIGHT_PROBE": b"off"}  # what a check swaps isn't probed again
     try:
         program = os.open(sys.executable, os.O_RDONLY | os.O_CLOEXEC)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -275,7 +279,7 @@ def _start(connection: int, note: int, words: int) -> tuple[int, int]:
         return _core.spawn(
             program,
             tuple(os.fsencode(argument) for argument in arguments),
-            tuple(name + b"=" + value for name, value in environment.items()),
+            tuple(name + b"=" + value for name, value in environment().items()),
             (nothing, words, words),
             (connection, note),
         )
