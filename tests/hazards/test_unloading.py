@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 import midflight
 from midflight import _retire
 from midflight._control import control_of
-from tests.hazards.conftest import GOODBYE, is_mapped, settled
+from tests.hazards.conftest import CRASHES, GOODBYE, Outcome, is_mapped, settled
 
 
 def segments(path: str) -> int:
@@ -98,6 +98,34 @@ print(midflight.versions(module)[0].status, midflight.load(arguments[0]).value()
     assert plain(script, path).words == ["False", "unloaded", "5"]
 
 
+NEEDED = """
+template <typename T> struct Held { static int kept; };
+template <typename T> int Held<T>::kept = 1;
+extern "C" int shared() { return Held<int>::kept; }
+extern "C" int through() { return shared(); }
+"""
+
+
+def test_a_needed_library_that_stays_and_is_bound_to_the_library(workshop, plain):
+    workshop.library("libneeded", NEEDED, suffix=".cc")
+    where = ("-Wl,--no-as-needed", f"-L{workshop.root}", "-lneeded", f"-Wl,-rpath,{workshop.root}")
+    text = "int through(void); {}int shared(void) {{ return 2; }} int value(void) {{ return through(); }}"
+    taken = workshop.library("taken", text.format(""), *where)
+    script = """
+import midflight
+module = midflight.load(arguments[0])
+print(module.value())
+midflight.unload(module)
+print(midflight.versions(module)[0].status)
+"""
+    assert plain(script, taken).words == ["2", "resident"]
+    found = midflight.inspect(taken)
+    assert found.verdict == "swappable, stays resident"
+    assert found.finding("held-by-needed").symbols == ("shared",)
+    hidden = '__attribute__((visibility("hidden"))) '
+    assert midflight.inspect(workshop.library("own", text.format(hidden), *where)).verdict == "swappable"
+
+
 def test_the_runtime_beside_a_library_is_taken_and_not_the_systems(workshop, plain):
     path = workshop.library("own", INTERPOSING, "-Wl,--no-as-needed", "-lstdc++", "-Wl,-rpath,$ORIGIN/runtime")
     there = subprocess.run(["cc", "-print-file-name=libstdc++.so.6"], capture_output=True, text=True, check=True)
@@ -109,6 +137,43 @@ midflight.unload(midflight.load(arguments[0]))
 print(mapped(arguments[1]))
 """
     assert plain(script, path, workshop.root / "runtime" / "libstdc++.so.6").words == ["True"]
+
+
+# ---- OpenMP ---------------------------------------------------------------------------------------------------------
+
+OPENMP = """
+int sum(int n)
+{
+    int all = 0;
+#pragma omp parallel for reduction(+ : all) num_threads(4)
+    for (int i = 0; i < n; i++)
+        all += i;
+    return all;
+}
+"""
+
+
+def test_openmp_keeps_its_threads_and_the_library_goes(workshop, plain):
+    path = workshop.library("openmp", OPENMP, "-fopenmp")
+    told = """
+print("libgomp" in open("/proc/self/maps").read(), len(os.listdir("/proc/self/task")) > 1)
+"""
+    script = """
+one = dlopen(arguments[0])
+print(one.sum(1000))
+dlclose(one)
+"""
+    # Its threads are in what isn't mapped any more: the next thing that they do, if they haven't yet, is to crash.
+    bare = plain(script + told, path)
+    assert bare.code in CRASHES or bare.words == ["499500", "False", "True"]
+    script = """
+import midflight
+module = midflight.load(arguments[0])
+print(module.sum(1000))
+midflight.unload(module)
+print(midflight.versions(module)[0].status, midflight.load(arguments[0]).sum(1000))
+"""
+    assert plain(script + told, path) == Outcome(0, ["499500", "unloaded", "499500", "True", "True"])
 
 
 # ---- thread_local with a destructor ---------------------------------------------------------------------------------

@@ -25,10 +25,11 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 _NEED, _NEED_ENTRY = struct.Struct("<HHIII"), struct.Struct("<IHHII")
 _DEFINED, _DEFINED_ENTRY = struct.Struct("<HHHHIII"), struct.Struct("<II")
 _WORD = struct.Struct("<I")
+_RELOCATION = struct.Struct("<QQq")
 
 _CLASS_64_LITTLE = b"\x7fELF\x02\x01"
 _MOST_SEGMENTS, _MOST_VERSIONS = 4096, 4096
-_HIDDEN, _GLOBAL = 0x8000, 1
+_HIDDEN, _GLOBAL, _GNU_UNIQUE = 0x8000, 1, 10
 LOAD, DYNAMIC, TLS, STACK, RELRO, PROPERTY = 1, 2, 7, 0x6474E551, 0x6474E552, 0x6474E553
 
 
@@ -182,6 +183,19 @@ class Dynamic:
                 if name in wanted:
                     found.add(name)
         return frozenset(found)
+
+    def has_unique(self) -> bool:
+        """Whether it has STB_GNU_UNIQUE symbols, for which the loader never unloads it; cheaper than `symbols`."""
+        return any(info >> 4 == _GNU_UNIQUE for _, info, _, _, _, _ in _SYMBOL.iter_unpack(self.table(self.symbol_count)))
+
+    def bound(self) -> Iterator[DynamicSymbol]:
+        """Return the symbols that the loader looks up for it: also its own, where others may have them before it."""
+        symbols = self.symbols
+        for start, size in ((Tag.RELA, Tag.RELASZ), (Tag.JMPREL, Tag.PLTRELSZ)):
+            table = self.at(self.tags[start], self.tags.get(size, 0)) if start in self.tags else b""
+            for _, info, _ in _RELOCATION.iter_unpack(table):
+                if 0 < info >> 32 <= len(symbols):
+                    yield symbols[(info >> 32) - 1]
 
     def table(self, count: int) -> bytes:
         """Return the bytes of so many symbols."""

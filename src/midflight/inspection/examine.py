@@ -12,8 +12,8 @@ from midflight.artifact import dynamic, reader
 from midflight.artifact.dynamic import Tag
 from midflight.artifact.elf import Elf
 from midflight.artifact.symbol_table import read_names
+from midflight.inspection import binding, debug, hardening, hosting, imports, loading
 from midflight.inspection import data as own_data
-from midflight.inspection import debug, hardening, hosting, imports, loading
 from midflight.inspection.model import (
     SEVERITIES,
     ExportedFunction,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC 64", 22: "S/390", 40: "ARM", 62: "x86-64", 183: "AArch64",
              243: "RISC-V", 258: "LoongArch"}  # fmt: skip
 _GNU_UNIQUE = 10
+_INTERPRETER = "Py_InitializeFromConfig"
 _DF_1_NODELETE = 8
 
 
@@ -62,7 +63,10 @@ def examine(path: str, data: bytes, origin: Path, declared: Any = None) -> Inspe
     subject = _Subject(path, data, origin, declared)
     machine, bits = _machine(data)
     try:
-        subject.findings += _hosting(data)
+        try:
+            subject.findings += _hosting(data)
+        except (LoadError, InterfaceError) as error:  # it is a library, and there is more to tell
+            subject.findings.append(_refused(error))
         library = dynamic.read(dynamic.Held(data))
         elf = Elf(data)
         found = _look(subject, library, elf)
@@ -138,10 +142,12 @@ def _look(subject: _Subject, library: Dynamic, elf: Elf) -> dict[str, Any]:
     constructors, destructors = _startup(library, names)
     subject.findings += debug.findings(stated, subject.interface, subject.trouble)
     subject.findings += loading.findings(scope, subject.interface)
+    subject.findings += binding.findings(scope)
     subject.findings += _unique(library)
     subject.findings += imports.thread_destructors(wanted, own, all_names=stated.symbols)
-    subject.findings += imports.traits(wanted)
-    subject.findings += _extension(elf)
+    subject.findings += imports.traits(wanted, has_constructors=bool(constructors))
+    if not any(one.name == "python-extension" for one in subject.findings):
+        subject.findings += _extension(elf)
     subject.findings += own_data.findings(described, subject.interface)
     return {
         "kind": _kind(subject.bytes, elf),
@@ -184,7 +190,14 @@ def _unique(library: Dynamic) -> Iterator[Finding]:
 
 def _extension(elf: Elf) -> Iterator[Finding]:
     names = tuple(name for name in elf.exports if name.startswith("PyInit_"))
-    if names:
+    if _INTERPRETER in elf.exports:
+        yield Finding(
+            "python-interpreter", "warning",
+            "it is CPython itself",
+            "A copy has a state of its own: its functions know none of the program's objects.",
+            "use ctypes.pythonapi for the functions of the interpreter that runs the program",
+        )  # fmt: skip
+    elif names:
         yield Finding(
             "python-extension", "warning",
             f"it is a Python extension module ({names[0]}) that exports C functions too",
@@ -197,7 +210,8 @@ def _extension(elf: Elf) -> Iterator[Finding]:
 def _kind(data: bytes, elf: Elf) -> str:
     if hosting.GO_MARK in data:
         return "Go library"
-    return "Python extension" if any(name.startswith("PyInit_") for name in elf.exports) else "library"
+    is_extension = _INTERPRETER not in elf.exports and any(name.startswith("PyInit_") for name in elf.exports)
+    return "Python extension" if is_extension else "library"
 
 
 def _startup(library: Dynamic, names: tuple[Name, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -20,8 +20,13 @@ EXIT_HANDLERS = "it calls on_exit, and what that registers runs when the process
 GO_MARK = b"\xff Go buildinf:"
 _SANITIZERS = re.compile(r"lib(?P<gcc>hwasan|asan|tsan)\.so|libclang_rt\.(?P<clang>hwasan|asan|tsan)")
 _NAMES = {"asan": "AddressSanitizer", "hwasan": "HWAddressSanitizer", "tsan": "ThreadSanitizer"}
+_ENTRIES = {kind: f"\0__{kind}_init\0".encode() for kind in _NAMES}
 _FLAGS = {"asan": "address", "hwasan": "hwaddress", "tsan": "thread"}
-_START = frozenset({"_init", "_fini"})
+CXX_RUNTIMES = frozenset({"libstdc++.so.6", "libc++.so.1"})
+"""What is loaded before a library that needs it, and kept: see `midflight.lanes.native.runtimes`."""
+
+_BY_THE_WAY = re.compile(r"_init$|_fini$|__cxa_|_Z(?:GTt)?(?:N?K?St|NK?St|n[wa]|d[la]|NK?9__gnu_cxx|NK?10__cxxabiv1)")
+"""What a linker or a C++ compiler adds, and nobody means to export."""
 
 
 def reason_for_worker(data: bytes) -> str:
@@ -32,6 +37,7 @@ def reason_for_worker(data: bytes) -> str:
     """
     unloadable = _core.check(data)
     refuse_sanitizer(_core.needs(data)[0])
+    refuse_runtime(data)
     refuse_extension(data)
     if GO_MARK in data:
         return GO_RUNTIME if unloadable else NODELETE
@@ -55,6 +61,14 @@ def refuse_sanitizer(needed: list[str]) -> None:
             raise LoadError(what, todo=todo)
 
 
+def refuse_runtime(data: bytes) -> None:
+    """Raise `LoadError` for a sanitizer's runtime itself, which ends a process that goes on without it."""
+    for kind, mark in _ENTRIES.items():
+        if mark in data and mark.strip(b"\0").decode() in Elf(data).exports:
+            what = f"it is {_NAMES[kind]}'s runtime, which ends a process that it wasn't started with"
+            raise LoadError(what, todo="load what was built with it, in a Python that was started with LD_PRELOAD=")
+
+
 def sanitizer_of(name: str) -> str:
     """Return which sanitizer's runtime a library is that must be the process's first, or ""."""
     match = _SANITIZERS.match(name)
@@ -70,7 +84,7 @@ def refuse_extension(data: bytes) -> None:
     if b"\0PyInit_" not in data:
         return
     functions = [name for name, symbol in Elf(data).exports.items() if symbol.is_function and not symbol.weak]
-    own = [name for name in functions if not name.startswith("PyInit_") and name not in _START]
+    own = [name for name in functions if not name.startswith("PyInit_") and not _BY_THE_WAY.match(name)]
     if functions and not own:
         what = f"it is a Python extension module ({functions[0]}), and midflight can't swap these yet"
         todo = "import it as Python does; or export C functions from it, which midflight serves"

@@ -92,12 +92,14 @@ _TRAITS = (
 )  # fmt: skip
 
 
-def traits(names: Collection[str]) -> Iterator[Finding]:
+def traits(names: Collection[str], *, has_constructors: bool) -> Iterator[Finding]:
     """Return what the names of a library's imports say."""
     for one in _TRAITS:
         found = tuple(sorted(name for name in names if _matches(name, one.symbols)))
         if found:
-            yield Finding(one.name, one.severity, one.what, one.means, one.mend, found)
+            at_once = has_constructors and one.name == "threads"
+            what = f"{one.what}, and has constructors, which may start some at once" if at_once else one.what
+            yield Finding(one.name, one.severity, what, one.means, one.mend, found)
 
 
 def _matches(name: str, wanted: tuple[str, ...]) -> bool:
@@ -118,6 +120,8 @@ def thread_destructors(imports: dict[str, bool], names: Collection[str], *, all_
     ``imports``: names, and whether each is weak; ``names``: all symbols of its own; ``all_names``: whether these are
     all, so that what isn't among them isn't there.
     """
+    if "__cxa_thread_atexit" in names:
+        return  # the C++ runtime itself: what it registers is its callers'
     strong = tuple(sorted(name for name in _STRONG_DESTRUCTORS & imports.keys() if not imports[name]))
     if strong:
         what = "it has thread_local variables with destructors"

@@ -72,7 +72,7 @@ def look_around(library: Dynamic, origin: Path) -> Scope:
     """Find all libraries that one needs, and those that these need; and who of all has its symbols."""
     symbols = [one for one in library.symbols if not one.defined and one.binding and one.name]
     wanted = frozenset(_bytes(one) for one in symbols)
-    scope = Scope(library, origin, _program(wanted), symbols)
+    scope = Scope(library, origin, program_offers(wanted), symbols)
     _follow(scope, wanted)
     return scope
 
@@ -135,7 +135,7 @@ def _bytes(symbol: dynamic.DynamicSymbol) -> bytes:
     return symbol.name.encode("utf-8", "surrogateescape")
 
 
-def _program(wanted: frozenset[bytes]) -> dict[str, frozenset[bytes]]:
+def program_offers(wanted: frozenset[bytes]) -> dict[str, frozenset[bytes]]:
     """Return which symbols the running program offers to every library: its own, and those of what it is linked to."""
     program = Path(os.path.realpath("/proc/self/exe"))
     try:

@@ -1,10 +1,10 @@
 """The C++ runtime, loaded before the first library that needs it, and kept.
 
-Guarantee: no runtime is bound to what a library of the user's exports, so that none holds a version.
+Guarantee: the runtime isn't bound to what a library of the user's exports, so that it holds no version.
 
-A library built by a newer compiler, or one that replaces ``operator new``, exports functions that libstdc++ has too.  If
-both are loaded together, libstdc++ is bound to the library's.  As it is never unloaded (its own STB_GNU_UNIQUE symbols
-pin it), neither would the library be.  Loaded by itself, it is bound to itself, as in a program that had it before.
+A library built by a newer compiler, or one that replaces ``operator new``, exports functions that libstdc++ has too.
+Loaded together, libstdc++ is bound to the library's.  As it is never unloaded itself (its own STB_GNU_UNIQUE symbols
+pin it), neither would the library be.  Loaded alone, it is bound to itself, as in a program that had it before.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import logging
 from pathlib import Path
 
 from midflight import _core
+from midflight.inspection.hosting import CXX_RUNTIMES
 
-_RUNTIMES = frozenset({"libstdc++.so.6", "libc++.so.1"})
 _log = logging.getLogger("midflight")
 _kept: dict[str, ctypes.CDLL] = {}
 
@@ -24,7 +24,7 @@ def keep(data: bytes, origin: Path) -> None:
     """Load the runtime that a library needs.  ``origin``: the directory that the library lies in."""
     names, paths = _core.needs(data)
     for name in names:
-        if name in _RUNTIMES:
+        if name in CXX_RUNTIMES:
             _keep(_own(name, paths, origin) or name)
 
 
