@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-dev
 BENCH_READY := $(VENV)/.ready-bench
 
-.PHONY: setup demo test lint format bench sanitize clean
+.PHONY: setup demo test real-libraries lint format bench sanitize clean
 
 setup: $(READY)
 
@@ -25,6 +25,10 @@ demo: $(READY)
 
 test: $(READY)
 	scripts/with_compiler $(BIN) scripts/test $(BIN) $(ARGS)
+
+# Libraries that nobody here wrote, into build/; the tests fetch them too.
+real-libraries: $(READY)
+	$(BIN)/python scripts/real_libraries
 
 lint: $(READY)
 	$(BIN)/ruff check .
