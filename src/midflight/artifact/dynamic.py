@@ -186,7 +186,9 @@ class Dynamic:
 
     def has_unique(self) -> bool:
         """Whether it has STB_GNU_UNIQUE symbols, for which the loader never unloads it; cheaper than `symbols`."""
-        return any(info >> 4 == _GNU_UNIQUE for _, info, _, _, _, _ in _SYMBOL.iter_unpack(self.table(self.symbol_count)))
+        return any(
+            info >> 4 == _GNU_UNIQUE for _, info, _, _, _, _ in _SYMBOL.iter_unpack(self.table(self.symbol_count))
+        )
 
     def bound(self) -> Iterator[DynamicSymbol]:
         """Return the symbols that the loader looks up for it: also its own, where others may have them before it."""
