@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "crash_record.h"
 #include "destructors.h"
 #include "elf_file.h"
 #include "guard.h"
@@ -282,6 +283,7 @@ mf_image_open(const mf_image_options *options, const void *bytes, size_t size, m
     image->facts.base = loaded->l_addr;
     image->facts.low = loaded->l_addr + planned.low;
     image->facts.high = loaded->l_addr + planned.high;
+    mf_record_add(image->facts.base, image->facts.low, image->facts.high, options->line);
     if (options->mapped != NULL) {
         options->mapped(&image->facts);
     }
@@ -416,6 +418,7 @@ mf_image_close(mf_image *image)
         return false;
     }
     mf_thread_keys_delete(image->facts.low, image->facts.high);
+    mf_record_remove(image->facts.low);
     remove_file(image);
     return true;
 }

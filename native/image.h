@@ -49,6 +49,7 @@ typedef struct mf_image_options {
     const mf_wrapper *bindings; /* what undefined symbols (functions, data) are bound to; ended by a NULL symbol; or NULL */
     mf_image_crash *crash; /* not NULL: constructors and destructors are guarded; of MF_CONSTRUCTOR_CRASHED */
     bool sealed; /* the private copy is a sealed memfd also where there is a path: the path leads to it then */
+    uint64_t line; /* its number in crash_record.h; 0: none */
 } mf_image_options;
 
 /* Checks, copies, maps and constructs.  NULL on failure, told through `failure` (kind MF_CONSTRUCTOR: `thrown` says

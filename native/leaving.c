@@ -30,7 +30,7 @@ static const char *const LOCK_FREE[] = {
 };
 enum { FUNCTIONS = sizeof LOCK_FREE / sizeof *LOCK_FREE, MOST_RANGES = 16 };
 
-typedef enum kind { C_LIBRARY, OURS, NEVER } kind;
+typedef enum kind { C_LIBRARY, OURS, PYTHON, NEVER } kind;
 
 typedef struct range {
     uintptr_t low, high;
@@ -88,8 +88,9 @@ look_at(struct dl_phdr_info *object, size_t size, void *data)
         add_range(low, high, C_LIBRARY);
     } else if (known->here >= low && known->here < high && object->dlpi_name[0] == '/') {
         add_range(low, high, OURS);
-    } else if ((known->python >= low && known->python < high) || is_named(object, "/ld-linux") ||
-               is_named(object, "/_ctypes.") || is_named(object, "/libffi.so")) {
+    } else if (known->python >= low && known->python < high) {
+        add_range(low, high, PYTHON);
+    } else if (is_named(object, "/ld-linux") || is_named(object, "/_ctypes.") || is_named(object, "/libffi.so")) {
         add_range(low, high, NEVER);
     }
     return 0;
@@ -188,4 +189,11 @@ mf_may_leave(const siginfo_t *info, void *context)
     mf_crash_walk(info, context, judge, &self);
     leave_c_library(&self);
     return !self.refused;
+}
+
+bool
+mf_is_python(uintptr_t place)
+{
+    const range *found = range_of(place);
+    return found != NULL && found->kind == PYTHON;
 }

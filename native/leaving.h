@@ -9,6 +9,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Looks up what a handler can't; again, when more may have been loaded. */
 void mf_leaving_prepare(void);
@@ -16,5 +17,8 @@ void mf_leaving_prepare(void);
 /* Whether all functions between the crash and the innermost guarded call can be left; also where the stack is so broken that
  * they can't be told. */
 bool mf_may_leave(const siginfo_t *info, void *context);
+
+/* Whether an address is in Python itself. */
+bool mf_is_python(uintptr_t place);
 
 #endif

@@ -11,9 +11,10 @@ from pathlib import Path  # noqa: TC003 - pytest reads the annotations
 
 import pytest
 
-# Set before anything of midflight is imported, so that no test sees the user's cache.
+# Set before anything of midflight is imported, so that no test sees the user's cache or state.
 _cache = tempfile.mkdtemp(prefix="midflight-tests-")
 os.environ["MIDFLIGHT_CACHE_DIR"] = _cache
+os.environ["XDG_STATE_HOME"] = f"{_cache}/state"
 # They swap by the thousand.  tests/probe turns it on.
 os.environ["MIDFLIGHT_PROBE"] = "off"
 

@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include "../crash_note.h"
+#include "../crash_record.h"
 #include "../crash_signals.h"
 #include "../guard.h"
 
@@ -109,6 +110,65 @@ read_crash(PyObject *Py_UNUSED(module), PyObject *object)
     return crash_describe(&crash);
 }
 
+/* Its memory is held until there is another one. */
+static PyObject *
+record_crashes(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    static Py_buffer held;
+    Py_buffer view = {.obj = NULL};
+    if (object != Py_None && PyObject_GetBuffer(object, &view, PyBUF_WRITABLE) != 0) {
+        return NULL;
+    }
+    if (view.obj != NULL && ((size_t)view.len < sizeof(mf_record) || (uintptr_t)view.buf % _Alignof(mf_record) != 0)) {
+        PyBuffer_Release(&view);
+        PyErr_SetString(PyExc_ValueError, "a record of a crash needs more room, in whole pages");
+        return NULL;
+    }
+    bool begun = mf_record_begin(view.buf);
+    PyBuffer_Release(&held);
+    held = view;
+    return begun ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
+
+static PyObject *
+end_record(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    mf_record_end();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+read_record(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    Py_buffer view;
+    mf_record head;
+    enum { HEAD = offsetof(mf_record, places) };
+    if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) != 0) {
+        return NULL;
+    }
+    bool enough = (size_t)view.len >= sizeof head;
+    if (enough) {
+        memcpy(&head, view.buf, HEAD);
+    }
+    PyBuffer_Release(&view);
+    if (!enough || head.magic != MF_RECORD_MAGIC) {
+        PyErr_SetString(PyExc_ValueError, "no record of a crash");
+        return NULL;
+    }
+    PyObject *crash = head.written != 0 ? crash_describe(&head.crash) : Py_NewRef(Py_None);
+    return crash != NULL ? Py_BuildValue("(LLNK(KKK))", (long long)head.ended_at, (long long)head.crashed_at, crash,
+                                         (unsigned long long)head.line, (unsigned long long)head.base,
+                                         (unsigned long long)head.low, (unsigned long long)head.high)
+                         : NULL;
+}
+
+/* For a crash that has destroyed its stack. */
+static uintptr_t
+called_here(void)
+{
+    return innermost != NULL && innermost->binding != NULL ? innermost->binding->address : 0;
+}
+
 static PyObject *
 crash_stack(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
@@ -130,6 +190,9 @@ arm_crash_signals(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 
 static PyMethodDef functions[] = {
     {"arm_crash_signals", arm_crash_signals, METH_NOARGS, "Let the signals of a crash come here first."},
+    {"record_crashes", record_crashes, METH_O, "Record a crash of a version in memory from now on."},
+    {"end_record", end_record, METH_NOARGS, "Note that the program ends as it should."},
+    {"read_record", read_record, METH_O, "Return what such a record says."},
     {"crash_stack", crash_stack, METH_NOARGS, "Give this thread a stack for a crash's handler."},
     {"note_crashes", note_crashes, METH_O, "Note the first crash of this process in memory."},
     {"read_crash", read_crash, METH_O, "Return what such a note says, None if there was no crash."},
@@ -139,7 +202,10 @@ static PyMethodDef functions[] = {
 int
 crashes_ready(PyObject *module)
 {
-    return PyModule_AddIntConstant(module, "CRASH_NOTE_SIZE", sizeof(mf_crash)) != 0
-               ? -1
-               : PyModule_AddFunctions(module, functions);
+    mf_record_called = called_here;
+    if (PyModule_AddIntConstant(module, "CRASH_NOTE_SIZE", sizeof(mf_crash)) != 0 ||
+        PyModule_AddIntConstant(module, "RECORD_SIZE", sizeof(mf_record)) != 0) {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, functions);
 }

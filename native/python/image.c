@@ -150,15 +150,16 @@ wrappers_of(PyObject *bindings)
 static PyObject *
 image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"data", "name", "path", "lazy", "bindings", "guarded", "sealed", NULL};
+    static char *names[] = {"data", "name", "path", "lazy", "bindings", "guarded", "sealed", "line", NULL};
     Py_buffer data;
     const char *name;
     PyObject *path = NULL;
     int lazy = 0, guarded = 0, sealed = 0;
+    unsigned long long line = 0;
     mf_image_crash crash;
     PyObject *bindings = NULL;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&pO!pp", names, &data, &name, path_or_none, &path, &lazy,
-                                     &PyDict_Type, &bindings, &guarded, &sealed)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*s|O&pO!ppK", names, &data, &name, path_or_none, &path, &lazy,
+                                     &PyDict_Type, &bindings, &guarded, &sealed, &line)) {
         return NULL;
     }
     mf_wrapper *wrappers = bindings != NULL ? wrappers_of(bindings) : NULL;
@@ -169,7 +170,8 @@ image_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     }
     mf_image_options options = {
         path != NULL ? PyBytes_AS_STRING(path) : NULL, name, lazy != 0, NULL,
-        noted != NULL ? note_place : NULL, wrappers, guarded != 0 ? &crash : NULL, sealed != 0};
+        noted != NULL ? note_place : NULL, wrappers, guarded != 0 ? &crash : NULL, sealed != 0,
+        line};
     mf_failure failure;
     mf_exception_text thrown = {{0}, {0}};
     mf_image *image;

@@ -122,6 +122,7 @@ class Control:
         self.source = source
         self.options = options
         self.serial = next(self._serial)
+        self.identity = ""  # which module it is in the records of crashes
         self.queue = threading.RLock()
         self.services = services
         self.migrations = Migrations()

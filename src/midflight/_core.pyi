@@ -61,6 +61,26 @@ def note_crashes(memory: WriteableBuffer, /) -> None:
     Threads that want to have a crash by using up their stack noted call `crash_stack` first; the calling one needn't.
     """
 
+RECORD_SIZE: int
+"""Bytes of a record."""
+
+def record_crashes(memory: WriteableBuffer | None, /) -> None:
+    """From now on write a crash in the code of an `Image` that has a ``line`` to ``memory``; None: nowhere.
+
+    That is whole pages, all 0.  It is held until the next such call.  In a fork's child nothing is written before it
+    calls this; the images that it has inherited are known then.
+    """
+
+def end_record() -> None:
+    """Note that the program ends as it should."""
+
+def read_record(memory: ReadableBuffer, /) -> tuple[int, int, Crash | None, int, tuple[int, int, int]]:
+    """Return when the program has ended as it should, when it has crashed, and more of the crash.
+
+    Times are nanoseconds since 1970, 0 for what hasn't happened.  Besides: the crash, the image's line, and its base,
+    lowest and highest address.  All may be wrong.  Raises ValueError for what is no record.
+    """
+
 def crash_stack() -> None:
     """Give the calling thread a stack for the handler of a crash, unless it has one."""
 
@@ -219,6 +239,7 @@ class Image:
         bindings: dict[bytes, int] = ...,
         guarded: bool = False,
         sealed: bool = False,
+        line: int = 0,
     ) -> Image:
         """Copy ``data`` to ``path`` (None: a sealed memfd called ``name``), check it, map it.
 
@@ -228,6 +249,8 @@ class Image:
         ``path`` must not exist, and must be absolute and free of symbolic links: the memory map is searched for it.
         ``guarded``: a crash of a constructor is a `ConstructorError` too, which has it as ``crash``: the `Crash`, and
         base, lowest and highest address of the library, which stays mapped then.  One of a destructor is `Image.crash`.
+
+        ``line``: its number in the record of `record_crashes`; 0: a crash of it isn't recorded.
 
         Raises `BadLibraryError`, `WrongMachineError`, `LoadError` (the loader's words), `ConstructorError`, or
         `MidflightError` where the system has no room; nothing is left behind then.

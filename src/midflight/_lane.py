@@ -250,8 +250,8 @@ class Wanted:
     see `function_keys`; ``explicit``: functions that are wanted under a signature of the user's, by key; ``before``:
     the version before, if its types are the same: its classes are to stay then; ``old``: the version that is to be
     replaced, whatever its types; ``services``: what the host provides of the functions that the library calls and
-    doesn't have; ``guarded``: whether a crash of it in this process is raised;
-    ``hardened``: its bytes are mapped from sealed memory.
+    doesn't have; ``guarded``: whether a crash of it in this process is raised; ``line``: its number in the record of
+    crashes; ``hardened``: its bytes are mapped from sealed memory.
     """
 
     module: str
@@ -266,6 +266,7 @@ class Wanted:
     explicit: Mapping[str, ExplicitFunction] = field(default_factory=dict)
     hold_gil: Callable[[str], bool] = lambda _name: False
     guarded: bool = False
+    line: int = 0
     lazy: bool = False
     before: Code | None = None
     old: Code | None = None

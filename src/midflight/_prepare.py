@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from midflight import _crashes, _hooks, _observing, _probe, _retire, lanes
+from midflight import _crashes, _hooks, _observing, _probe, _retire, lanes, records
 from midflight._control import Control, Generation
 from midflight._errors import MidflightError, UnresolvedSymbolError
 from midflight._lane import Wanted
@@ -52,8 +52,12 @@ def stage(name: str, stages: dict[str, float], unchanged: str) -> Iterator[None]
 def first_generation(control: Control, trial: Trial) -> Generation:
     """Resolve, inspect and load a module's first version."""
     stages: dict[str, float] = {}
+    control.identity = records.identity_of(control.name, control.source)
     with stage("resolve", stages, "nothing was loaded" if trial.expect is not None else ""):
         artifact = control.expected.resolve(control.source, trial.expect)
+        # Who says which bytes are the right ones wants no others.
+        instead = records.instead(control.name, control.identity, artifact) if trial.expect is None else None
+        artifact = instead.artifact if instead is not None else artifact
         data = artifact.read()
     with stage("inspect", stages, ""):
         inspected = inspect(control, control.source, artifact, data)
@@ -63,7 +67,9 @@ def first_generation(control: Control, trial: Trial) -> Generation:
             for warning in _probe.run(control, control.source, artifact, data, inspected, want):
                 _log.warning("%s: %s", control.name, warning)
     with stage("load", stages, ""):
-        return prepare(control, control.source, artifact, data, inspected, None)
+        generation = prepare(control, control.source, artifact, data, inspected, None)
+    generation.version.instead_of = instead.crashed if instead is not None else ""
+    return generation
 
 
 def inspect(control: Control, source: Source, artifact: Artifact, data: bytes) -> Inspected:
@@ -105,6 +111,7 @@ def prepare(
         explicit=control.explicit,
         hold_gil=control.options.holds_gil,
         guarded=_crashes.is_guarded(control.options),
+        line=records.line_of(control.identity, artifact, number) if lane.name == "here" else 0,
         lazy=control.options.lazy,
         before=_alike(interface, old),
         old=old.code if old is not None else None,

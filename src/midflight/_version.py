@@ -18,6 +18,7 @@ class Version:
     ``status``: ``current``; ``draining`` (no longer current, but calls, pins or pointers still hold it: see
     ``held_by``); ``resident`` (nothing of ours holds it, but the loader keeps it mapped: ``held_by`` says why);
     ``unloaded`` (the process's memory map shows that it is gone; its process has ended).  ``lane``: where it runs.
+    ``instead_of``: the artifact that `load` left alone, because it had crashed the program twice in a row.
     """
 
     number: int
@@ -27,10 +28,12 @@ class Version:
     held_by: tuple[str, ...] = ()
     path: str = ""
     lane: str = "here"
+    instead_of: str = ""
 
     def __repr__(self) -> str:
         held = f", held by {', '.join(self.held_by)}" if self.held_by else ""
-        return f"Version({self.number}, {self.status}{held})"
+        instead = f", instead of {self.instead_of[:12]}, which crashes" if self.instead_of else ""
+        return f"Version({self.number}, {self.status}{held}{instead})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Guarantees:
 - Bytes that are read from it are checked against their name, so that a damaged entry is never taken for a good one.
 - What somebody else may have put there is never used, nor written through (`midflight._ownership`).
 - Pruning never removes an entry that a live process holds (`hold`): a held entry has a second hard link in that
-  process's directory under ``live/``, whose descriptor stays locked for as long as the process lives.
+  process's directory under ``live/``, whose descriptor stays locked for as long as the process lives; nor, for some
+  weeks, one that a program may want again (`keep`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from midflight._fork import Lock
 from midflight.build import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 DEFAULT_LIMIT = 1 << 30
 LIMIT_VARIABLE = "MIDFLIGHT_CACHE_SIZE"
@@ -41,6 +42,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PRUNE_EVERY_SECONDS = 3600.0
 _TOUCH_EVERY_SECONDS = 10.0
 _ABANDONED_SECONDS = 86400.0
+_KEPT_SECONDS = 60 * 86400.0
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 _log = logging.getLogger("midflight")
@@ -246,6 +248,31 @@ def release(sha256: str, token: int) -> None:
     _live.release(sha256, token)
 
 
+# ---- entries that programs may want again ----------------------------------------------------------------------------
+
+
+def keep(owner: str, sha256: str, path: Path) -> None:
+    """Keep an entry from being pruned for ``owner``'s sake, also when no process runs: a link in ``kept/``."""
+    with contextlib.suppress(FileExistsError):
+        os.link(path, cache_subdirectory("kept", owner) / sha256)
+
+
+def keep_only(owner: str, wanted: Collection[str]) -> None:
+    """Let go of all that was kept for an owner's sake, but for these."""
+    for path in cache_subdirectory("kept", owner).iterdir():
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
+def _sweep_kept(directory: Path) -> None:
+    """Let go of what nobody has used for a long time: its program may not exist any more."""
+    oldest = time.time() - _KEPT_SECONDS
+    for path in directory.glob("*/*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
 # ---- pruning --------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +299,7 @@ def prune(size: int | None = None, *, keep: Path | None = None) -> int:
         if not ours:
             return 0  # another process is at it
         _sweep_live(directory / "live")
+        _sweep_kept(directory / "kept")
         _sweep_abandoned(directory)
         return _drop_oldest([entry for entry in _entries(directory) if entry.path != keep], size)
 

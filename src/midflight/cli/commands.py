@@ -230,6 +230,19 @@ def doctor(library: str, flags: str, interface: str | None, *, as_json: bool, ev
 
 
 @midflight_command.command()
+@click.option("--clear", is_flag=True, help="Forget them, so that each version may be loaded again.")
+def crashes(*, clear: bool) -> None:
+    """Show which versions have crashed which programs.
+
+    A version that has crashed a program twice in a row isn't loaded again on its own; the one before it is.
+    """
+    from midflight.cli.console import out
+    from midflight.cli.crashes import show
+
+    show(out(), clear=clear)
+
+
+@midflight_command.command()
 @_source_options
 @click.argument("source")
 @click.option("--at", required=True, metavar="ADDRESS", help="unix:/path/to/socket or tcp:host:port.")

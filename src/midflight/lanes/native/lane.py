@@ -242,6 +242,7 @@ def _map(wanted: Wanted, place: Place, path: str | None, bindings: dict[bytes, i
         bindings=bindings,
         guarded=wanted.guarded,
         sealed=wanted.hardened,
+        line=wanted.line,
     )
 
 
