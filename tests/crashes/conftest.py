@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.conftest import Workshop
+from tests.conftest import Workshop
 
 SOURCE = Path(__file__).with_name("crashing.c").read_text()
 PROJECT = Path(__file__).parents[2]
@@ -20,19 +18,26 @@ PROJECT = Path(__file__).parents[2]
 
 @dataclass
 class Crashing:
-    """Versions of one library that differ in the number that whoami() returns."""
+    """Versions of one library that differ in the number that whoami() returns; each is compiled once."""
 
-    workshop: Workshop
+    root: Path
+    made: dict[tuple[int, str, str], Path] = field(default_factory=dict)
 
     def make(self, version: int = 1, text: str = "", name: str = "crashing") -> Path:
         """Return a version's library."""
-        return self.workshop.library(f"{name}{version}", f"#define VERSION {version}\n{SOURCE}{text}", "-O1")
+        key = version, text, name
+        if key not in self.made:
+            place = Workshop(self.root / str(len(self.made)))
+            source = f"#define VERSION {version}\n{SOURCE}{text}"
+            place.root.mkdir()
+            self.made[key] = place.library(f"{name}{version}", source, "-O1")
+        return self.made[key]
 
 
-@pytest.fixture
-def crashing(workshop: Workshop) -> Crashing:
+@pytest.fixture(scope="session")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Crashing:
     """Make versions of the library that crashes."""
-    return Crashing(workshop)
+    return Crashing(tmp_path_factory.mktemp("crashing"))
 
 
 @dataclass

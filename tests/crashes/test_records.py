@@ -13,6 +13,7 @@ import signal
 import pytest
 
 from midflight.records import history, places
+from tests.crashes.conftest import Programs
 
 LOAD = """
 import logging
@@ -289,14 +290,11 @@ def test_every_word_of_a_record_may_be_wrong(start_once, position) -> None:
 
 
 @pytest.fixture(scope="module")
-def start_once(tmp_path_factory):
+def start_once(tmp_path_factory, crashing):
     """A directory, and the bytes of the record of a crash."""
-    from tests.conftest import Workshop
-    from tests.crashes.conftest import Crashing, Programs
-
     root = tmp_path_factory.mktemp("record")
     programs = Programs(root)
-    assert programs.run(LOAD, Crashing(Workshop(root)).make(4), SEGV).signal == signal.SIGSEGV
+    assert programs.run(LOAD, crashing.make(4), SEGV).signal == signal.SIGSEGV
     run = next(programs.state.rglob(f"*{history.RUN}"))
     directory = root / "directory"
     directory.mkdir()
