@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import midflight
 from benchmarks import timing
 from benchmarks.results import Result, Target
+from midflight import _observing
+from midflight._control import control_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +27,33 @@ def run(peers: Peers) -> Iterator[Result]:
     yield _holding(peers, held.add)
     yield _releasing(peers, released.add)
     yield _guarded(peers, held.add, released.add)
+    yield _observed(peers, held.add)
     yield from _array(peers, held.total, released.total)
+
+
+def _observed(peers: Peers, plain: Callable[[int, int], int]) -> Result:
+    """Measure calls during a soak, and with record=0.01: what they cost more, and that nobody else pays for it."""
+    watched, recorded = (midflight.load(peers.functions, hold_gil=True, record=share) for share in (1e-12, 0.01))
+    before = midflight.load(peers.functions, hold_gil=True, record=0.01)
+    control = control_of(before)
+    _observing.end(control.need_current())  # as after a soak
+    found = timing.calls(
+        {
+            "observed": timing.loop(watched.add, 2, 3),
+            "recorded": timing.loop(recorded.add, 2, 3),
+            "plain": timing.loop(plain, 2, 3),
+            "after": timing.loop(before.add, 2, 3),
+        },
+        rounds=_ROUNDS,
+        count=_COUNT,
+    )
+    targets = (
+        Target("ns over a plain call", found["observed"] - found["plain"], 100),
+        Target("ns over a plain call when it is over", found["after"] - found["plain"], 2),
+    )
+    peers_of_ours = {"nobody observes": found["plain"], "an observer has come and gone": found["after"]}
+    parts = {"with record=0.01": found["recorded"]}
+    return Result("add(int, int), observed (soak=)", found["observed"], "ns", peers_of_ours, targets, parts)
 
 
 def _medians(loops: Mapping[str, Callable[[int], int]]) -> tuple[float, dict[str, float]]:
