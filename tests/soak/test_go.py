@@ -70,7 +70,7 @@ def test_without_state_it_gets_its_share(go) -> None:
     go.write("greet.go", PACKAGE.replace("return x + 1", "return x + 2"))
     seen = []
 
-    def judge(_old, new):
+    def judge(_old, _new):
         if not seen:
             seen.extend(module.Work(0) for _ in range(100))
 

@@ -179,8 +179,10 @@ class Watcher:
     def _send_back(self, watch: Watch, why: str) -> None:
         try:
             self.go_back([one for one in watch.together if one.current], why)
-        except MidflightError as error:
+        except Exception as error:  # noqa: BLE001 - a watch that doesn't end would hold its versions for ever
             self._conclude(watch, "stuck", f"{why}; going back failed: {error}")
+        else:
+            self._conclude(watch, "superseded", "nothing is left of the module")  # unless the swap has ended it
 
     def _send_after(self, rest: Sequence[Member], why: str) -> None:
         try:
