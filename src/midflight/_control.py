@@ -137,6 +137,7 @@ class Control:
         self.after: list[Callable[[Swapping], object]] = []
         self.checks: list[RegisteredCheck] = []
         self.current: Generation | None = None
+        self.candidate: Generation | None = None  # what has a share of the calls, and isn't current
         self.past: deque[tuple[Artifact, Source]] = deque(maxlen=KEPT_VERSIONS)
         self.generations: deque[Generation] = deque()
         self._numbers = itertools.count(1)

@@ -87,7 +87,7 @@ def _error(control: Control | None, called: Generation | None, function: str, cr
 
 def _lies_in(frames: Sequence[int]) -> tuple[Control, Generation] | None:
     """Return the version that the innermost frame of any version lies in."""
-    known = [(control, one) for control in all_controls() for one in tuple(control.generations)]
+    known = [(control, one) for control in all_controls() for one in (*control.generations, control.candidate) if one]
     for address in frames:
         for control, generation in known:
             image = image_of(generation.code) if generation.code is not None else None
@@ -113,6 +113,8 @@ def _frames(generation: Generation, crash: Crash) -> tuple[str, ...]:
 def _go_back(control: Control, generation: Generation) -> str:
     """Go back from a version; say what has become of it."""
     number, fall_back = generation.version.number, generation.fall_back
+    if control.candidate is generation:
+        return f"version {number} of {control.name} had a share of the calls only, and is refused"
     if control.current is not generation:
         return f"version {number} of {control.name} isn't current any more"
     if not control.past:

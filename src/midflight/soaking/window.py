@@ -58,6 +58,8 @@ def _begin(one: Candidate, news: threading.Event, busy: frozenset[Control], shar
         shared.callback(_observing.end, generation)
     comparison = Comparison(one.control, one.old, one.new, one.soaking, time.monotonic(), news.set, busy)
     shared.callback(comparison.end)
+    one.control.candidate = one.new
+    shared.callback(setattr, one.control, "candidate", None)
     canary = _core.Canary(one.control.cell, one.new.table, one.soaking.canary)
     shared.callback(canary.end)
     return comparison
