@@ -1,17 +1,19 @@
-"""Would catch a ctypes class whose size or offsets aren't the library's own."""
+"""Would catch a ctypes class whose size or offsets aren't the library's own, or that is given out half made."""
 
 from __future__ import annotations
 
 import ctypes
 import enum
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from midflight.artifact import declared
 from midflight.artifact.ctypes_types import CTypes, friendly_name
-from midflight.artifact.interface import Pointer, Record
+from midflight.artifact.interface import Array, Pointer, Record, Type
 
 SCALARS = ["char", "unsigned char", "short", "unsigned short", "int", "unsigned", "long", "float", "double", "void *"]
 BIT_TYPES = {"unsigned char": 8, "short": 16, "int": 32, "unsigned": 32, "unsigned long": 64, "_Bool": 1}
@@ -270,3 +272,32 @@ def test_random_records(read_library, records):
         assert isinstance(first, Pointer)
         assert places(compiled, first.target) == places(written, second.target)
         check(compiled, classes, first.target)
+
+
+class SlowFirst(tuple[Type, ...]):
+    """Types, of which the one that is waited for is read by the first thread while a second one works."""
+
+    __slots__ = ()
+    inside, seen = threading.Event(), threading.Event()
+
+    def __getitem__(self, index):
+        found = super().__getitem__(index)
+        if isinstance(found, Array) and not self.inside.is_set():
+            self.inside.set()
+            self.seen.wait(0.2)  # the second thread can't come to an end before; without the lock it does
+        return found
+
+
+def test_a_class_that_one_thread_is_making_is_given_to_no_other_thread(read_library):
+    interface = read_library("struct p { int a[4]; }; void f(struct p *p) {}")
+    types = SlowFirst(interface.types)
+    made = CTypes(structs.replace(interface, types=types))
+    record = next(index for index, found in enumerate(interface.types) if isinstance(found, Record))
+    first = threading.Thread(target=made.of, args=(record,))
+    first.start()
+    assert types.inside.wait(10)
+    found = made.of(record)
+    types.seen.set()
+    assert found._fields_ == [("a", ctypes.c_int * 4)]
+    first.join()
+    assert made.of(record) is found

@@ -6,7 +6,7 @@ for), padding is spelled out; and where even that can't say it (bit-fields of mi
 record is its bytes, and each member a descriptor that reads and writes its place in them.
 
 Guarantees: the size of each class and the offset of each member are the library's own.  A `CTypes` gives the same
-class for the same type each time; it isn't to be used by several threads at once.
+class for the same type each time, and never one that another thread is still making.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import ctypes
 import enum
 import keyword
 import re
+import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from midflight.artifact.interface import (
@@ -56,15 +57,18 @@ class CTypes:
         self._enums: dict[TypeId, type[enum.IntEnum]] = {}
         self._incomplete: set[TypeId] = set()
         self._names: dict[str, Any] | None = None
+        # Guards all of the above: a record's class is known before it is complete, as it may have pointers to itself.
+        self._mutex = threading.RLock()
 
     def of(self, type_id: TypeId) -> CType:
         """Return a type's ctypes class; None for ``void``.
 
         An enum is its integer type; a type that Python can't hold is a structure of as many bytes.
         """
-        found = self._of(type_id)
-        while self._incomplete:
-            self._complete(next(iter(self._incomplete)))
+        with self._mutex:
+            found = self._of(type_id)
+            while self._incomplete:
+                self._complete(next(iter(self._incomplete)))
         return found
 
     def enum(self, type_id: TypeId) -> type[enum.IntEnum]:
@@ -77,10 +81,11 @@ class CTypes:
         if not isinstance(found, Enum):
             what = f"{interface.spell(type_id)} is no enumeration"
             raise TypeError(what)
-        if type_id not in self._enums:
-            name = friendly_name(found.name) or f"enum_{type_id}"
-            self._enums[type_id] = _int_enum(name, found)
-        return self._enums[type_id]
+        with self._mutex:
+            if type_id not in self._enums:
+                name = friendly_name(found.name) or f"enum_{type_id}"
+                self._enums[type_id] = _int_enum(name, found)
+            return self._enums[type_id]
 
     def namespace(self) -> dict[str, Any]:
         """Return the named structs, unions, enums and callback types by names that Python can write.
@@ -88,9 +93,10 @@ class CTypes:
         ``struct player`` and ``ns::player`` are ``player`` where nothing else is; else ``struct_player``,
         ``ns_player``.  A typedef is listed under its own name.
         """
-        if self._names is None:
-            self._names = self._all_names()
-        return dict(self._names)
+        with self._mutex:
+            if self._names is None:
+                self._names = self._all_names()
+            return dict(self._names)
 
     def _all_names(self) -> dict[str, Any]:
         wanted: dict[str, dict[int, tuple[str, Any]]] = {}

@@ -9,7 +9,6 @@ Guarantees:
 from __future__ import annotations
 
 import ctypes
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,8 +46,6 @@ class Served:
         self.types = types
         self._control = control
         self._functions = {one.qualified: one for one in generation.interface.functions}
-        self._known: dict[TypeId, Any] = {}
-        self._mutex = threading.Lock()  # CTypes is for one thread at a time
         self._places: dict[TypeId, tuple[int, ...]] = {}
 
     def function(self, name: str) -> Function:
@@ -61,10 +58,7 @@ class Served:
 
     def ctype(self, type_id: TypeId) -> Any:
         """Return a type's ctypes class."""
-        with self._mutex:
-            if type_id not in self._known:
-                self._known[type_id] = self.types.of(type_id)
-            return self._known[type_id]
+        return self.types.of(type_id)
 
     def places(self, type_id: TypeId) -> tuple[int, ...]:
         """Return where addresses are in a type."""
