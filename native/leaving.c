@@ -99,14 +99,14 @@ look_at(struct dl_phdr_info *object, size_t size, void *data)
 void
 mf_leaving_prepare(void)
 {
-    void *library = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+    void *library = atomic_load(&range_count) == 0 ? dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD) : NULL;
     marks known = {.here = (uintptr_t)mf_guard_call, .python = (uintptr_t)dlsym(RTLD_DEFAULT, "Py_IsInitialized")};
     if (library == NULL) {
-        return; /* nothing can be told: see mf_may_leave */
+        return; /* it is done; or nothing can be told, see mf_may_leave */
     }
     pthread_mutex_lock(&lock);
     known.c_library = (uintptr_t)dlsym(library, "abort");
-    for (size_t i = 0; i < FUNCTIONS && atomic_load(&range_count) == 0; i++) {
+    for (size_t i = 0; i < FUNCTIONS; i++) {
         functions[i] = (uintptr_t)dlsym(library, LOCK_FREE[i]); /* of several implementations, the one for this processor */
     }
     dl_iterate_phdr(look_at, &known);

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Looks up what a handler can't; again, when more may have been loaded. */
+/* Looks up what a handler can't.  May be called again. */
 void mf_leaving_prepare(void);
 
 /* Whether all functions between the crash and the innermost guarded call can be left; also where the stack is so broken that

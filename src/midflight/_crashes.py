@@ -16,8 +16,9 @@ from midflight import _core
 from midflight._control import all_controls
 from midflight._errors import MidflightError, ModuleCrashed, SwapInsideError
 from midflight._lane import image_of
+from midflight._signal_names import fault_address
 from midflight.artifact.backtrace import backtrace
-from midflight.lanes.native.crashed import FAULTS, said
+from midflight.lanes.native.crashed import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ def _error(control: Control | None, called: Generation | None, function: str, cr
         unchanged=fate,
         todo="mend it and swap; what the call has left half done may be broken, locks and memory too",
         signal=crash[0],
-        address=crash[2] if crash[0] in FAULTS and crash[1] > 0 else None,
+        address=fault_address(*crash[:3]),
         backtrace=frames,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from midflight import _core, _errors
 from midflight._errors import HookError, LoadError, MidflightError, ProbeError, UnresolvedSymbolError
+from midflight._signal_names import signal_name
 from midflight.artifact.backtrace import backtrace
 from midflight.probing import protocol, replay
 from midflight.probing.protocol import CheckFailed, Crashed, NotLoaded, Passed, Phase
@@ -94,7 +95,7 @@ class _Judge:
         frames = self._frames()
         address = crash[2] if crash is not None and number in _FAULTS and crash[0] == number else None
         own = "in a thread of its own, " if crash is not None and crash[4] != self._outcome.pid else ""
-        what = f"crashed {own}{self._when()}: {_signal_name(number)}"
+        what = f"crashed {own}{self._when()}: {signal_name(number)}"
         what += f" at address {address:#x}" if address is not None else ""
         what += f" in {frames[0]}" if frames else ""
         todo = "mend the new version"
@@ -222,10 +223,3 @@ def _readable(words: str) -> str:
     ]
     users = any(line.startswith('  File "') for line in lines)
     return head + (mark + "\n".join(lines) if users else "")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

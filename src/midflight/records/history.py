@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import msgspec
 
 from midflight import _core
 from midflight._errors import MidflightError
+from midflight._signal_names import fault_address, said
 from midflight.artifact.backtrace import backtrace
 from midflight.build import store
 from midflight.records.places import open_private
@@ -60,8 +60,7 @@ class Crash(msgspec.Struct):
     @property
     def said(self) -> str:
         """Which signal it was, and where."""
-        name = signal.Signals(self.signal).name if self.signal in set(signal.Signals) else f"signal {self.signal}"
-        return f"{name} at address {self.address:#x}" if self.address is not None else name
+        return said(self.signal, self.address)
 
 
 class Row(msgspec.Struct):
@@ -214,10 +213,9 @@ def _add_crash(history: History, run: _Ended, line: Line, crash: _core.Crash) ->
     # The processes that one run has forked may all crash: that is once.
     if row is None or row.family != line.family:
         past.rows[line.sha256] = Row((row.times if row is not None else 0) + 1, line.family)
-    fault = crash[0] in {signal.SIGSEGV, signal.SIGBUS} and crash[1] > 0
     frames = _frames(line.sha256, run.image, crash)
     at = run.at / 1e9
-    address = crash[2] if fault else None
+    address = fault_address(*crash[:3])
     history.crashes.append(Crash(at, line.module, line.sha256, line.version, crash[0], address, frames))
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import logging
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from midflight import _signal_names
 from midflight._errors import ConstructorError
 from midflight.artifact.backtrace import backtrace
 
 if TYPE_CHECKING:
     from midflight._core import Crash
 
-FAULTS = {signal.SIGSEGV, signal.SIGBUS}
-
 _log = logging.getLogger("midflight")
 
 
 def said(crash: Crash) -> str:
     """Say which signal it was, and where."""
-    at = f" at address {crash[2]:#x}" if crash[0] in FAULTS and crash[1] > 0 else ""
-    return f"{signal.Signals(crash[0]).name}{at}"
+    return _signal_names.said(crash[0], _signal_names.fault_address(*crash[:3]))
 
 
 def in_constructor(error: ConstructorError, data: bytes, source: str) -> ConstructorError:

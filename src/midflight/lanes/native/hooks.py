@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import struct
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from midflight import _core
 from midflight._errors import HookError
 from midflight.artifact.hooks import returns_int
+from midflight.lanes.native.crashed import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,5 @@ def _run(table: Table, name: str, address: int, *, answers: bool) -> int:
 
 def _result(result: int | Crash, name: str) -> int:
     if isinstance(result, tuple):
-        number, _, where, *_ = result
-        at = f" at address {where:#x}" if number in {signal.SIGSEGV, signal.SIGBUS} else ""
-        raise HookError(f"crashed: {signal.Signals(number).name}{at}", subject=name)
+        raise HookError(f"crashed: {said(result)}", subject=name)
     return result

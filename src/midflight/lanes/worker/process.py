@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from midflight import _core
 from midflight._errors import CallTimeoutError, MidflightError, UnloadedError, WorkerCrashedError, WorkerError
 from midflight._fork import Lock
+from midflight._signal_names import signal_name
 from midflight.lanes.worker.monitor import monitor
 
 if TYPE_CHECKING:
@@ -334,10 +335,9 @@ def how_it_ended(link: Link) -> str:
     crash, status = link.crash, link.status
     number = crash[0] if crash is not None else status & 0x7F if status >= 0 else 0
     if number:
-        name = _SIGNALS.get(number, f"signal {number}")
         hint = _HINTS.get(number, "")
         where = f" at address {crash[2]:#x}" if crash is not None and number in _FAULTS else ""
-        return f"the worker process was ended by {name}{where}{hint}"
+        return f"the worker process was ended by {signal_name(number)}{where}{hint}"
     if status < 0:
         return "the worker process has ended"
     said = crash_text(link).lstrip().partition("\n")[0]
@@ -346,13 +346,6 @@ def how_it_ended(link: Link) -> str:
     return f"the worker process has exited with status {status >> 8}: the library called exit()"
 
 
-def _signal_names() -> dict[int, str]:
-    import signal  # noqa: PLC0415 - only for a crash
-
-    return {int(one): one.name for one in signal.Signals}
-
-
-_SIGNALS = _signal_names()
 _FAULTS = {4, 7, 8, 11}
 _HINTS = {24: " (it has used up its CPU time)", 9: " (by somebody else, by a limit, or for want of memory)"}
 
