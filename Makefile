@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-dev
 BENCH_READY := $(VENV)/.ready-bench
+FUZZ_READY := $(VENV)/.ready-fuzz
 
 .PHONY: setup demo test real-libraries lint format bench sanitize clean
 

@@ -9,11 +9,10 @@ import pytest
 
 from midflight import MidflightError
 from midflight._errors import BadLibraryError, InterfaceError, WrongMachineError
-from midflight.artifact import stub
-from midflight.artifact.compare import compare
-from midflight.artifact.ctypes_types import CTypes
 from midflight.artifact.dwarf import reader as dwarf
 from midflight.artifact.elf import Elf, exported_symbols
+from midflight.cli.diff import Side
+from tests.fuzz import judge
 
 SOURCE = """
 struct node { struct node *next; int a : 3, b : 9; union { long i; double d; }; char name[8]; };
@@ -29,16 +28,7 @@ int add(int a, int b) { return a + b + counter; }
 def use(data):
     """Do with a library what midflight does, all but calling it."""
     interface = dwarf.read(data)
-    classes = CTypes(interface)
-    for type_id in range(len(interface.types)):
-        classes.of(type_id)
-        interface.spell(type_id)
-    classes.namespace()
-    for function in interface.functions:
-        stub.signature(interface, function)
-        stub.docstring(interface, function)
-    stub.render(interface, "lib")
-    compare(interface, interface)
+    judge.use(interface, Side("itself", interface, data, None), data)
 
 
 def try_to_use(data):

@@ -29,7 +29,7 @@ def main() -> int:
     begun = time.monotonic()
 
     def tell(outcome: campaign.Outcome) -> None:
-        if outcome.inputs % 1000 == 0:
+        if outcome.inputs % 250 == 0:
             seconds = time.monotonic() - begun
             problems = len(outcome.problems)
             print(f"{outcome.inputs} in {seconds:.0f} s, died {outcome.died}, problems {problems}", flush=True)

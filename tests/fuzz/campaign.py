@@ -80,9 +80,11 @@ def run(
 
 
 class _Host:
+    program = ("-m", "tests.fuzz.host")
+
     def __init__(self, directory: Path, seed: int, stages: str) -> None:
         self._words = (directory / "words").open("w+b")
-        command = [sys.executable, "-m", "tests.fuzz.host", str(directory), str(seed), stages]
+        command = [sys.executable, *self.program, str(directory), str(seed), stages]
         cache = {"MIDFLIGHT_CACHE_DIR": str(directory / "cache"), "MIDFLIGHT_CACHE_SIZE": "256M"}
         self._process = subprocess.Popen(
             command,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from midflight.artifact.dwarf import reader as dwarf
+from midflight.cli.diff import Side
 from tests.fuzz import judge, originals
 from tests.fuzz.damage import damage
 
@@ -26,12 +27,14 @@ HANG_SECONDS = 60
 def main(directory: Path, seed: int, stages: str) -> None:
     """Answer each number."""
     libraries = originals.make(directory)
-    interfaces = {library.name: dwarf.read(library.data) for library in libraries}
+    whole = {one.name: Side(one.name, dwarf.read(one.data), one.data, None) for one in libraries}
     path = directory / "damaged.so"
     for line in sys.stdin:
         index = int(line)
         original = originals.pick(libraries, index)
         made = damage(original, seed, index)
+        path.unlink(missing_ok=True)
+        path.write_bytes(made.data)
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         answer: dict[str, Any] = {"index": index, "of": original.name, "how": made.how}
         memory = _peak()
@@ -39,12 +42,9 @@ def main(directory: Path, seed: int, stages: str) -> None:
             start = time.perf_counter()
             try:
                 if stage == "inspect":
-                    refused = list(judge.readings(made.data, interfaces[original.name]))
+                    answer[stage] = list(judge.readings(path, whole[original.name]))
                 else:
-                    path.unlink(missing_ok=True)
-                    path.write_bytes(made.data)
-                    refused = [judge.load(path, declared=index % 2 == 0)]
-                answer[stage] = [kind.__name__ if kind is not None else "" for kind in refused]
+                    answer[stage] = [judge.load(path, declared=index % 2 == 0)]
             except BaseException:  # noqa: BLE001 - the very thing that is looked for
                 answer["escaped"] = traceback.format_exc()
             answer[f"{stage} seconds"] = time.perf_counter() - start

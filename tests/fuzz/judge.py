@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 import midflight
 from midflight import _core
 from midflight.artifact import reader, stub
-from midflight.artifact.compare import compare
 from midflight.artifact.ctypes_types import CTypes
-from midflight.artifact.elf import Elf
-from midflight.artifact.symbol_table import read_names
-from midflight.state.forecast import forecast
+from midflight.cli import diff, doctor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +24,13 @@ DECLARED = "int add(int a, int b);"
 """What each of the originals has, for those whose debug information is past reading."""
 
 
-def readings(data: bytes, whole: Interface) -> Iterator[type[midflight.MidflightError] | None]:
-    """Read the bytes in each of the ways that there are; yield for each what refused them, or None."""
+def readings(path: Path, whole: diff.Side) -> Iterator[str]:
+    """Read a library in each of the ways that there are; yield for each the kind of error that refused it, or ""."""
+    data = path.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     for look in (
         lambda: _core.check(data),
         lambda: _core.needs(data),
-        lambda: read_names(Elf(data)),
         lambda: reader.read_interface(data, sha256=sha256, declared=DECLARED),
         lambda: use(reader.read_interface(data, sha256=sha256), whole, data),
     ):
@@ -38,14 +38,27 @@ def readings(data: bytes, whole: Interface) -> Iterator[type[midflight.Midflight
             look()
         except midflight.MidflightError as error:
             str(error)
-            yield type(error)
+            yield type(error).__name__
         else:
-            yield None
+            yield ""
+    yield judged(path, data)
     reader.forget()
 
 
-def use(interface: Interface, whole: Interface, data: bytes) -> None:
-    """Do with an interface what midflight does, all but calling it; ``whole``: the undamaged library's."""
+def judged(path: Path, data: bytes) -> str:
+    """Return "refused" if the doctor refuses it; what the loading refuses it must refuse too."""
+    found = midflight.inspect(path)
+    doctor.as_json(found)
+    doctor.show(found, Console(file=io.StringIO(), width=100), everything=True)
+    try:
+        _core.check(data)
+    except midflight.MidflightError:
+        assert found.verdict == "refused", found.verdict
+    return "refused" if found.verdict == "refused" else ""
+
+
+def use(interface: Interface, whole: diff.Side, data: bytes) -> None:
+    """Do with an interface what midflight does, all but calling it; ``whole``: the undamaged library."""
     classes = CTypes(interface)
     for type_id in range(len(interface.types)):
         classes.of(type_id)
@@ -55,17 +68,20 @@ def use(interface: Interface, whole: Interface, data: bytes) -> None:
         stub.signature(interface, function)
         stub.docstring(interface, function)
     stub.render(interface, "library")
-    for old, new in ((whole, interface), (interface, whole)):
-        compare(old, new)
-        forecast(old, new, data)
+    damaged = diff.Side("damaged", interface, data, None)
+    for old, new in ((whole, damaged), (damaged, whole)):
+        diff.as_json(diff.compared(old, new))
 
 
-def load(path: Path, *, declared: bool) -> type[midflight.MidflightError] | None:
-    """Load a library, call nothing, and unload it; return what refused it, or None."""
+def load(path: Path, *, declared: bool) -> str:
+    """Load a library, call nothing, and unload it; return the kind of error that refused it, or ""."""
     try:
         module = midflight.load(path, name="damaged", probe=True, interface=DECLARED if declared else None)
+    except midflight.ProbeError as error:
+        str(error)
+        return f"ProbeError, {error.kind}"
     except midflight.MidflightError as error:
         str(error)
-        return type(error)
+        return type(error).__name__
     midflight.unload(module)
-    return None
+    return ""

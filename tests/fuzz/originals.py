@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ _MADE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("cxx-types-apart", "shapes.cc", ("-gdwarf-4", "-fdebug-types-section", "-O0")),
     ("c-packed-relocations", "counter.c", ("-Wl,-z,pack-relative-relocs", "-Wl,--hash-style=sysv")),
 )
-_RUST = ("rust", "words.rs", ())
+_RUST: tuple[tuple[str, str, tuple[str, ...]], ...] = (("rust", "words.rs", ()),) if shutil.which("rustc") else ()
 
 
 class Original(NamedTuple):
@@ -36,14 +37,19 @@ class Original(NamedTuple):
 
 def make(directory: Path) -> list[Original]:
     """Compile all of them; the same toolchain gives the same bytes, wherever that is."""
-    return [_compile(directory, *one) for one in (*_MADE, _RUST)]
+    return [_compile(directory, *one) for one in (*_MADE, *_RUST)]
+
+
+def small(directory: Path) -> Original:
+    """Compile the smallest."""
+    return _compile(directory, *_MADE[0])
 
 
 def pick(originals: list[Original], index: int) -> Original:
     """Return the original that a number stands for."""
-    if index % _RUST_SHARE == 0:
+    if _RUST and index % _RUST_SHARE == 0:
         return originals[-1]
-    return originals[index % (len(originals) - 1)]
+    return originals[index % len(_MADE)]
 
 
 def _compile(directory: Path, name: str, source: str, flags: tuple[str, ...]) -> Original:

@@ -262,7 +262,7 @@ def member_names(found: Enum) -> dict[str, int]:
         if key.startswith("__") or key[:1].isdigit():
             key = f"value{key}"
         while key in items:
-            key += "_"
+            key += "_2"  # not "_": a name that begins and ends with one is the enum module's
         items[key] = value
     return items
 
