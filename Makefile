@@ -6,7 +6,7 @@ READY := $(VENV)/.ready-dev
 BENCH_READY := $(VENV)/.ready-bench
 FUZZ_READY := $(VENV)/.ready-fuzz
 
-.PHONY: setup demo test real-libraries lint format bench sanitize clean
+.PHONY: setup demo test real-libraries lint format bench fuzz sanitize clean
 
 setup: $(READY)
 
@@ -19,6 +19,10 @@ $(READY): pyproject.toml CMakeLists.txt scripts/with_compiler $(wildcard native/
 
 $(BENCH_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja 'cffi>=1.16' 'nanobind>=2' 'pybind11>=2.12' setuptools
+	touch $@
+
+$(FUZZ_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	touch $@
 
 demo: $(READY)
@@ -43,6 +47,11 @@ format: $(READY)
 
 bench: $(BENCH_READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# 10,000 damaged libraries, then Atheris on the readers.  FUZZ='--seed random' for others than the usual ones.
+fuzz: $(FUZZ_READY)
+	scripts/with_compiler $(BIN) $(BIN)/python -m tests.fuzz $(FUZZ)
+	scripts/with_compiler $(BIN) $(BIN)/python -m tests.fuzz.guided
 
 sanitize: $(READY)
 	BIN=$(BIN) scripts/sanitize

@@ -6,6 +6,7 @@ A seed and a number stand for one damaged library; each problem is printed with 
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import sys
 import tempfile
@@ -24,19 +25,19 @@ def main() -> int:
     seed = secrets.randbelow(1 << 32) if options.seed == "random" else int(options.seed)
     indices = [options.index] if options.index is not None else range(options.start, options.start + options.count)
     print(f"seed {seed}, inputs {indices}, stages {options.stages}", flush=True)
-    if options.keep is not None:
+    if options.keep is not None and options.index is not None:
         _keep(seed, options.index, options.keep)
-    begun = time.monotonic()
+    begun, told = time.monotonic(), 0
 
     def tell(outcome: campaign.Outcome) -> None:
+        nonlocal told
+        for problem in outcome.problems[told:]:
+            print(f"---- {problem}", flush=True)
+        told = len(outcome.problems)
         if outcome.inputs % 250 == 0:
-            seconds = time.monotonic() - begun
-            problems = len(outcome.problems)
-            print(f"{outcome.inputs} in {seconds:.0f} s, died {outcome.died}, problems {problems}", flush=True)
+            print(f"{outcome.inputs} in {time.monotonic() - begun:.0f} s, problems {told}", flush=True)
 
-    outcome = campaign.run(seed, indices, options.stages, tell)
-    for problem in outcome.problems:
-        print(f"---- {problem}")
+    outcome = campaign.run(seed, indices, options.stages, tell, jobs=options.jobs)
     print(outcome)
     return bool(outcome.problems)
 
@@ -48,6 +49,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=0, help="the first one's number")
     parser.add_argument("--index", type=int, help="only this one")
     parser.add_argument("--stages", default="inspect,load", help="what they go through: inspect, load, or both")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="host processes at a time")
     parser.add_argument("--keep", type=Path, help="with --index: where to write the damaged library")
     return parser.parse_args()
 

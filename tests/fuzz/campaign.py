@@ -1,13 +1,16 @@
-"""Sends numbered inputs through one host process and counts what becomes of them."""
+"""Sends numbered inputs through host processes and counts what becomes of them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+import threading
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -58,24 +61,40 @@ class Outcome:
 
 
 def run(
-    seed: int, indices: Iterable[int], stages: str = "inspect,load", tell: Callable[[Outcome], object] = lambda _: None
+    seed: int,
+    indices: Iterable[int],
+    stages: str = "inspect,load",
+    tell: Callable[[Outcome], object] = lambda _: None,
+    *,
+    jobs: int = 1,
 ) -> Outcome:
-    """Send all inputs through; a host that died is counted, and another one goes on after what it died of."""
-    outcome, left = Outcome(), list(indices)
-    with tempfile.TemporaryDirectory(prefix="midflight-fuzz-") as directory:
-        while left:
-            with _Host(Path(directory), seed, stages) as host:
-                while left:
-                    index = left.pop(0)
-                    again = f"again: python -m tests.fuzz --seed {seed} --index {index} --stages {stages}"
-                    answer = host.ask(index)
-                    if answer is None:
-                        outcome.inputs += 1
-                        outcome.died += 1
-                        outcome.problems.append(f"the host died: {host.how_it_died()}\n{again}")
-                        break
-                    outcome.take(answer, stages, again)
-                    tell(outcome)
+    """Send all inputs through ``jobs`` hosts; one that died is counted, and another goes on after what it died of."""
+    outcome, left, mutex = Outcome(), deque(indices), threading.Lock()
+
+    def feed() -> None:
+        with tempfile.TemporaryDirectory(prefix="midflight-fuzz-") as directory:
+            while left:
+                with _Host(Path(directory), seed, stages) as host, contextlib.suppress(IndexError):
+                    while _feed_one(host, left.popleft()):
+                        pass
+
+    def _feed_one(host: _Host, index: int) -> bool:
+        again = f"again: python -m tests.fuzz --seed {seed} --index {index} --stages {stages}"
+        answer = host.ask(index)
+        death = host.how_it_died() if answer is None else ""
+        with mutex:
+            if answer is not None:
+                outcome.take(answer, stages, again)
+            else:
+                outcome.inputs += 1
+                outcome.died += 1
+                outcome.problems.append(f"the host died: {death}\n{again}")
+            tell(outcome)
+        return answer is not None
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in [pool.submit(feed) for _ in range(jobs)]:
+            future.result()
     return outcome
 
 

@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
@@ -49,10 +50,8 @@ def elf(data: bytes) -> None:
             found.section(name)
 
     for look in (sections, lambda it: symbol_table.read_names(Elf(it)), lambda it: read(Held(it)), _core.check):
-        try:
+        with suppress(MidflightError):
             look(data)
-        except MidflightError:
-            pass
 
 
 def dwarf(data: bytes) -> None:
@@ -64,12 +63,10 @@ def dwarf(data: bytes) -> None:
     from midflight.artifact.elf import Elf
     from tests.fuzz.container import library_of
 
-    try:
+    with suppress(MidflightError):
         found = read(library_of(data, Elf(_library())))
         CTypes(found).namespace()
         compare(found, found)
-    except MidflightError:
-        pass
 
 
 def cache(data: bytes) -> None:
@@ -92,14 +89,10 @@ def messages(data: bytes) -> None:
     from midflight.probing.protocol import Incoming, ProtocolBrokenError
 
     for decoder in (wire.greetings, wire.hellos, wire.welcomes, wire.from_client, wire.from_server):
-        try:
+        with suppress(ProtocolError):
             wire.decode(decoder.decode, data)
-        except ProtocolError:
-            pass
-    try:
+    with suppress(ProtocolBrokenError):
         Incoming().add(data)
-    except ProtocolBrokenError:
-        pass
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"elf": elf, "dwarf": dwarf, "cache": cache, "messages": messages}

@@ -1,4 +1,4 @@
-"""The one process that all damaged libraries go through.  `campaign` runs it: see there.
+"""The process that thousands of damaged libraries go through.  `campaign` runs it: see there.
 
 ``python -m tests.fuzz.host DIRECTORY SEED STAGES``, with numbers on standard input, a line each; each is answered by a
 line of JSON.  The process has no other protection than midflight's: a library that ends it has won.
