@@ -23,6 +23,15 @@ class Words(TypedDict, total=False):
     stage: str
 
 
+class CrashWords(Words, total=False):
+    """What errors that tell of a crash can say too; see `ModuleCrashed`."""
+
+    signal: int
+    address: int | None
+    backtrace: tuple[str, ...]
+    text: str
+
+
 class MidflightError(Exception):
     """The base of all of midflight's errors.
 
@@ -42,6 +51,32 @@ class MidflightError(Exception):
         head = f"{self.subject}: {self.what}" if self.subject else self.what
         rest = [part for part in (self.unchanged, self.todo) if part]
         return "; ".join([head, *rest])
+
+
+class _CrashError(MidflightError):
+    """What all errors that tell of a crash have in common.  The classes below say what it means for each."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        signal: int = 0,
+        address: int | None = None,
+        backtrace: tuple[str, ...] = (),
+        text: str = "",
+        **rest: Unpack[Words],
+    ) -> None:
+        super().__init__(what, **rest)
+        self.signal = signal
+        self.address = address
+        self.backtrace = backtrace
+        self.text = text
+
+    def __str__(self) -> str:
+        # A function that calls itself again and again is shown once.
+        counted = ((frame, len(list(same))) for frame, same in groupby(self.backtrace))
+        frames = "".join(f"\n  {frame}{f', {count} times' if count > 1 else ''}" for frame, count in counted)
+        return super().__str__() + frames + (f"\n{self.text.rstrip()}" if self.text else "")
 
 
 # ---- what was asked to be loaded ------------------------------------------------------------------------------------
@@ -146,18 +181,11 @@ class MissingLibraryError(LoadError):
     """The library needs another library that can't be found."""
 
 
-class ConstructorError(LoadError):
+class ConstructorError(_CrashError, LoadError):
     """A constructor of the library raised a C++ exception while the library was being loaded, or crashed.
 
     ``backtrace``: of a crash: functions, innermost first, as "function (file:line)".
     """
-
-    def __init__(self, what: str, *, backtrace: tuple[str, ...] = (), **rest: Unpack[Words]) -> None:
-        super().__init__(what, **rest)
-        self.backtrace = backtrace
-
-    def __str__(self) -> str:
-        return super().__str__() + "".join(f"\n  {frame}" for frame in self.backtrace)
 
 
 class UnsupportedPlatformError(MidflightError):
@@ -205,13 +233,12 @@ class NativeExceptionError(MidflightError):
         self.type_name = type_name
 
 
-# ---- crashes --------------------------------------------------------------------------------------------------------
+class ModuleCrashed(_CrashError):  # noqa: N818 - the name is part of the public contract
+    """A function of a module crashed in this process, which goes on.  See docs/crashes.md for what may be broken now.
 
-
-def _shown(backtrace: Sequence[str]) -> str:
-    """Return the frames of a crash, a line each; a function that calls itself again and again once."""
-    counted = ((frame, len(list(same))) for frame, same in groupby(backtrace))
-    return "".join(f"\n  {frame}{f', {count} times' if count > 1 else ''}" for frame, count in counted)
+    ``signal``: its number; ``address``: the one of a fault, or None; ``backtrace``: functions, innermost first, as
+    "function (file:line)".
+    """
 
 
 # ---- code that runs elsewhere ---------------------------------------------------------------------------------------
@@ -221,56 +248,12 @@ class WorkerError(MidflightError):
     """Something is wrong with the process that a version runs in."""
 
 
-class WorkerCrashedError(WorkerError):
+class WorkerCrashedError(_CrashError, WorkerError):
     """The process that a version runs in has died during a call, or before it was ready.
 
     ``signal``: its number, 0 if it exited; ``address``: the one of a fault, or None; ``backtrace``: functions,
     innermost first, as "function (file:line)"; ``text``: what the language's runtime wrote about it, "" if nothing.
     """
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        signal: int = 0,
-        address: int | None = None,
-        backtrace: tuple[str, ...] = (),
-        text: str = "",
-        **rest: Unpack[Words],
-    ) -> None:
-        super().__init__(what, **rest)
-        self.signal = signal
-        self.address = address
-        self.backtrace = backtrace
-        self.text = text
-
-    def __str__(self) -> str:
-        return super().__str__() + _shown(self.backtrace) + (f"\n{self.text.rstrip()}" if self.text else "")
-
-
-class ModuleCrashed(MidflightError):  # noqa: N818 - the name is part of the public contract
-    """A function of a module crashed in this process, which goes on.  See docs/crashes.md for what may be broken now.
-
-    ``signal``: its number; ``address``: the one of a fault, or None; ``backtrace``: functions, innermost first, as
-    "function (file:line)".
-    """
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        signal: int = 0,
-        address: int | None = None,
-        backtrace: tuple[str, ...] = (),
-        **rest: Unpack[Words],
-    ) -> None:
-        super().__init__(what, **rest)
-        self.signal = signal
-        self.address = address
-        self.backtrace = backtrace
-
-    def __str__(self) -> str:
-        return super().__str__() + _shown(self.backtrace)
 
 
 class CallTimeoutError(WorkerError, TimeoutError):
@@ -428,7 +411,7 @@ class GateTimeoutError(SwapError, TimeoutError):
         self.inside = tuple(inside)
 
 
-class ProbeError(SwapError):
+class ProbeError(_CrashError, SwapError):
     """A new version didn't pass its probe, in a process of its own.
 
     ``kind``: what went wrong; ``signal``: the number of the one that ended the process, or 0; ``address``: the one of a
@@ -441,21 +424,10 @@ class ProbeError(SwapError):
         what: str,
         *,
         kind: Literal["crash", "hang", "exit", "check", "memory", "replay", "start", "load"] = "crash",
-        signal: int = 0,
-        address: int | None = None,
-        backtrace: tuple[str, ...] = (),
-        text: str = "",
-        **rest: Unpack[Words],
+        **rest: Unpack[CrashWords],
     ) -> None:
         super().__init__(what, **rest)
         self.kind = kind
-        self.signal = signal
-        self.address = address
-        self.backtrace = backtrace
-        self.text = text
-
-    def __str__(self) -> str:
-        return super().__str__() + _shown(self.backtrace) + (f"\n{self.text.rstrip()}" if self.text else "")
 
 
 class SoakError(SwapError):
