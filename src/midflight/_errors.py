@@ -7,7 +7,6 @@ Each error says what happened, to what, what was left unchanged and what to do n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
@@ -73,9 +72,7 @@ class _CrashError(MidflightError):
         self.text = text
 
     def __str__(self) -> str:
-        # A function that calls itself again and again is shown once.
-        counted = ((frame, len(list(same))) for frame, same in groupby(self.backtrace))
-        frames = "".join(f"\n  {frame}{f', {count} times' if count > 1 else ''}" for frame, count in counted)
+        frames = "".join(f"\n  {frame}" for frame in self.backtrace)
         return super().__str__() + frames + (f"\n{self.text.rstrip()}" if self.text else "")
 
 
@@ -184,7 +181,7 @@ class MissingLibraryError(LoadError):
 class ConstructorError(_CrashError, LoadError):
     """A constructor of the library raised a C++ exception while the library was being loaded, or crashed.
 
-    ``backtrace``: of a crash: functions, innermost first, as "function (file:line)".
+    ``signal``, ``address``, ``backtrace``: of a crash, as `ModuleCrashed` has them; else 0, None and ().
     """
 
 

@@ -284,6 +284,7 @@ def test_crash_in_a_constructor_is_a_refusal(crashing) -> None:
     with pytest.raises(midflight.ConstructorError, match="SIGSEGV at address 0x8") as refused:
         midflight.load(crashing.make(1, text), on_crash="raise")
     assert any(frame.startswith("begin (") for frame in refused.value.backtrace)
+    assert (refused.value.signal, refused.value.address) == (signal.SIGSEGV, 8)
     module = midflight.load(crashing.make(2), on_crash="raise")
     with pytest.raises(midflight.ConstructorError, match="SIGSEGV at address 0x8"):
         midflight.swap(module, crashing.make(3, text), probe=False)

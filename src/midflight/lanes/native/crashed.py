@@ -30,6 +30,8 @@ def in_constructor(error: ConstructorError, data: bytes, source: str) -> Constru
         f"a constructor crashed: {said(crash)}",
         subject=source,
         todo="mend it; what it has left half done stays in memory",
+        signal=crash[0],
+        address=_signal_names.fault_address(*crash[:3]),
         backtrace=backtrace(data, image, crash[3]),
     )
 
