@@ -93,7 +93,8 @@ def load(
         provides: functions that the library calls and doesn't have: a dictionary of them by name, a module that
             midflight loaded, or a list of these.
         probe: try this version, and those of later swaps, in a process of its own first: True, False, or `Probe`.  By
-            default swaps are probed, this first version isn't.
+            default they are; this first one only if it is to run in this process, calls nothing that the program
+            provides, and hasn't passed on this machine before.
         on_crash: what a crash of one of its functions in this process does: "raise" `ModuleCrashed` and go back to the
             version before, or "end" the program.  By default "raise" under ``midflight run``, else "end".
         record: the share of calls of which arguments and results are kept (a bounded number), for the probe to try a

@@ -53,19 +53,20 @@ def first_generation(control: Control, trial: Trial) -> Generation:
     """Resolve, inspect and load a module's first version."""
     stages: dict[str, float] = {}
     control.identity = records.identity_of(control.name, control.source)
+    want = _probe.wanted(control, trial.probe, first=True)
     with stage("resolve", stages, "nothing was loaded" if trial.expect is not None else ""):
-        artifact = control.expected.resolve(control.source, trial.expect)
+        with _probe.while_building(control, want):
+            artifact = control.expected.resolve(control.source, trial.expect)
         # Who says which bytes are the right ones wants no others.
         instead = records.instead(control.name, control.identity, artifact) if trial.expect is None else None
         artifact = instead.artifact if instead is not None else artifact
         data = artifact.read()
     with stage("inspect", stages, ""):
         inspected = inspect(control, control.source, artifact, data)
-    want = _probe.wanted(control, trial.probe, first=True)
     if want is not None:
-        with stage("probe", stages, ""):
+        with stage("probe", stages, "nothing was loaded"):
             for warning in _probe.run(control, control.source, artifact, data, inspected, want):
-                _log.warning("%s: %s", control.name, warning)
+                _log.log(logging.WARNING if want.asked else logging.INFO, "%s: %s", control.name, warning)
     with stage("load", stages, ""):
         generation = prepare(control, control.source, artifact, data, inspected, None)
     generation.version.instead_of = instead.crashed if instead is not None else ""

@@ -9,32 +9,27 @@ Guarantees:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import msgspec
-
 from midflight._control import control_of
 from midflight._directory import private
-from midflight._errors import MidflightError, ProbeError
-from midflight._fork import Lock
+from midflight._errors import MidflightError, MissingLibraryError, ProbeError, UnresolvedSymbolError
 from midflight._sealed import sealed
 from midflight._trial import Probe, RegisteredCheck, check_stand_ins
+from midflight.build import progress
 from midflight.lanes.native import neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from midflight._control import Control
     from midflight._prepare import Inspected
     from midflight.build import Artifact, Source
-    from midflight.lanes.native.neighbours import Neighbour
-    from midflight.probing.process import Outcome
+    from midflight.probing.process import CannotStartError, Outcome
     from midflight.probing.protocol import Job
 
 VARIABLE = "MIDFLIGHT_PROBE"
@@ -42,11 +37,7 @@ VARIABLE = "MIDFLIGHT_PROBE"
 
 _UNPROBED_LANES = {"remote"}
 _NATIVE_LANES = {"here", "worker"}  # whose versions are libraries, with others beside them
-_REMEMBERED = 256
 _KILLED = 9
-
-_passed: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-_lock = Lock()  # protects _passed; held for look-ups only
 
 _Check = TypeVar("_Check", bound="Callable[[Any], object]")
 
@@ -95,26 +86,44 @@ def check(module: ModuleType, *, provides: dict[str, Callable[..., Any]] | None 
 
 
 class Wanted(NamedTuple):
-    """How to probe; ``asked``: whether somebody has asked for it, so that there is no going on without."""
+    """How to probe.
+
+    ``asked``: whether somebody has asked for it, so that there is no going on without; ``first``: whether it is a
+    module's first version, after which no other may ever come.
+    """
 
     probe: Probe
     asked: bool
+    first: bool = False
 
 
 def wanted(control: Control, choice: Probe | bool | None, *, first: bool = False) -> Wanted | None:  # noqa: FBT001 - an option, passed on
     """Return how a version is to be probed; None: not at all.  ``first``: it is the module's first version."""
     found = control.options.probe if choice is None else choice
     if found is None:
-        return Wanted(Probe(), asked=False) if _by_default() and not first else None
+        return Wanted(Probe(), asked=False, first=first) if _by_default() else None
     if found is False:
         return None
-    return Wanted(found if isinstance(found, Probe) else Probe(), asked=True)
+    return Wanted(found if isinstance(found, Probe) else Probe(), asked=True, first=first)
 
 
 def expected(control: Control) -> None:
     """Make a process ready in the background, if the module's next versions are going to be probed."""
     if wanted(control, None) is not None:
         _warm_up()
+
+
+@contextmanager
+def while_building(control: Control, want: Wanted | None) -> Iterator[None]:
+    """Make a process ready in the background if something is built here, that is to be probed then."""
+    if want is None or control.options.lanes.lane not in {None, "here"}:
+        yield
+        return
+    end = progress.listen(lambda event: _warm_up() if isinstance(event, progress.Started) else None)
+    try:
+        yield
+    finally:
+        end()
 
 
 def _by_default() -> bool:
@@ -136,57 +145,60 @@ def run(
     """Try a version; return warnings.  Raises `ProbeError`, or what loading it would raise."""
     if inspected.lane.name in _UNPROBED_LANES:
         return ()  # its code runs elsewhere, and is somebody else's to try
-    # Imported here because programs that never swap don't need them.
+    if want.first and not want.asked and inspected.lane.name != "here":
+        return ()  # elsewhere than in this process it does no harm when it is loaded
+    # Imported here because programs that probe nothing don't need them.
     from midflight.probing import job as jobs  # noqa: PLC0415
-    from midflight.probing import verdict  # noqa: PLC0415
-    from midflight.probing.process import CannotStartError  # noqa: PLC0415
+    from midflight.probing import passed  # noqa: PLC0415
 
     near = neighbours.find(data, artifact.origin) if inspected.lane.name in _NATIVE_LANES else []
     job = jobs.make(control, source, artifact, data, inspected, want.probe)
-    key = _key(job, near, want.probe)
-    with _lock:
-        known = _passed.get(key)
+    if want.first and not want.asked and job.needs:
+        return ()  # the zeros that it would get from the program may be what it stumbles over
+    key = passed.key_of(job, near, want.probe, asked=want.asked)
+    on_disk = not job.checks and not job.samples
+    known = passed.known(key, on_disk=on_disk)
     if known is not None:
         return known
+    from midflight.probing.process import CannotStartError  # noqa: PLC0415 - see above
+
     try:
-        outcome = _carry_out(job, data, want.probe)
+        outcome = _carry_out(job, data, want)
     except CannotStartError as error:
         return _not_started(control, want, error)
-    warnings = verdict.judge(outcome, job, data, control, want.probe)
-    _remember(key, warnings)
+    warnings = _judge(outcome, job, data, control, want)
+    passed.remember(key, warnings, on_disk=on_disk)
     return warnings
 
 
-def _key(job: Job, near: Sequence[Neighbour], probe: Probe) -> str:
-    """Return what a verdict depends on, the libraries beside the candidate among it."""
-    files = [(str(one.file), one.inode, one.file.stat().st_mtime_ns) for one in near]
-    return hashlib.sha256(msgspec.msgpack.encode((job, files, probe.memory))).hexdigest()
+def _judge(outcome: Outcome, job: Job, data: bytes, control: Control, want: Wanted) -> tuple[str, ...]:
+    from midflight.probing import verdict  # noqa: PLC0415 - see above
+
+    try:
+        return verdict.judge(outcome, job, data, control, want.probe)
+    except (MissingLibraryError, UnresolvedSymbolError) as error:
+        if want.asked:
+            raise
+        # None of it has run.  The program may have loaded what it needs itself; if not, loading it says so.
+        return (f"the new version couldn't be probed: it can't be loaded by itself: {error.what}",)
 
 
-def _remember(key: str, warnings: tuple[str, ...]) -> None:
-    with _lock:
-        _passed[key] = warnings
-        while len(_passed) > _REMEMBERED:
-            _passed.popitem(last=False)
-
-
-def _not_started(control: Control, want: Wanted, error: Exception) -> tuple[str, ...]:
+def _not_started(control: Control, want: Wanted, error: CannotStartError) -> tuple[str, ...]:
     what = f"the new version couldn't be probed: no process for it can be started: {error}"
     if want.asked:
-        todo = "see why no Python process can be started here, or swap with probe=False"
-        raise ProbeError(what, kind="start", subject=control.name, todo=todo) from None
+        raise ProbeError(what, kind="start", subject=control.name, todo=error.todo) from None
     return (what,)
 
 
-def _carry_out(job: Job, data: bytes, probe: Probe) -> Outcome:
+def _carry_out(job: Job, data: bytes, want: Wanted) -> Outcome:
     """Let a process do a job; again, if it was killed by somebody else: once.  Raises `CannotStartError`."""
-    outcome = _let_do(job, data, probe)
+    outcome = _let_do(job, data, want)
     if outcome.status == _KILLED and outcome.took is None and not outcome.late:
-        outcome = _let_do(job, data, probe)
+        outcome = _let_do(job, data, want)
     return outcome
 
 
-def _let_do(job: Job, data: bytes, probe: Probe) -> Outcome:
+def _let_do(job: Job, data: bytes, want: Wanted) -> Outcome:
     from midflight.probing import job as jobs  # noqa: PLC0415 - see above
     from midflight.probing.pool import pool  # noqa: PLC0415
 
@@ -196,9 +208,9 @@ def _let_do(job: Job, data: bytes, probe: Probe) -> Outcome:
             process = pool.take()
             try:
                 around = jobs.surroundings(directory)
-                return process.run(job, around, library, timeout=probe.timeout, memory=probe.memory)
+                return process.run(job, around, library, timeout=want.probe.timeout, memory=want.probe.memory)
             finally:
-                pool.give_back(process)
+                pool.give_back(process, another=not want.first)
     finally:
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)

@@ -144,7 +144,8 @@ def resolve(step: Step, _undo: ExitStack) -> None:
                 raise SwapError("there is no version before this one to go back to", subject=step.control.name)
             step.artifact, request.source = past[-1]
         else:
-            step.artifact = step.control.expected.resolve(request.source, request.trial.expect)
+            with _probe.while_building(step.control, _probe.wanted(step.control, request.trial.probe)):
+                step.artifact = step.control.expected.resolve(request.source, request.trial.expect)
         if not step.current_already:
             step.data = step.artifact.read()
 

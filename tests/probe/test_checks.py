@@ -285,6 +285,6 @@ def test_a_hook_that_says_no_in_a_probe(calc: Calc):
 
 def test_what_a_library_needs_and_nobody_has_is_told_as_loading_would(calc: Calc):
     library = calc.library("needy", "int somebody(void); int asks(void) { return somebody(); }")
-    error = calc.refused(library, midflight.UnresolvedSymbolError)
+    error = calc.refused(library, midflight.UnresolvedSymbolError, probe=True)
     assert error.symbol == "somebody"
     assert "provide it from Python" in str(error)

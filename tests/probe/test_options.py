@@ -23,14 +23,17 @@ def second(calc: Calc):
     return calc.library("second", "int second(void) { return 2; }")
 
 
-def test_swaps_are_probed_and_first_loads_are_not(calc: Calc, second):
+def test_swaps_and_first_loads_are_probed(calc: Calc, second):
     assert "probe" in calc.swap(second).stages
-    midflight.load(calc.library("crashes", CRASHES))
+    with pytest.raises(midflight.ProbeError):
+        midflight.load(calc.library("crashes", CRASHES))
+    midflight.load(calc.library("crashes", CRASHES), probe=False)
 
 
 def test_the_environment_turns_the_default_off(calc: Calc, second, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MIDFLIGHT_PROBE", "off")
     assert "probe" not in calc.swap(second).stages
+    midflight.load(calc.library("crashes", CRASHES))
     assert "probe" in calc.swap(calc.library("third", "int third(void) { return 3; }"), probe=True).stages
 
 

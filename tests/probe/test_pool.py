@@ -220,13 +220,25 @@ def test_without_a_process_a_probe_that_was_asked_for_refuses(calc: Calc, second
     assert "no process for it can be started" in str(error)
 
 
-@pytest.mark.parametrize(("name", "value"), [("frozen", True), ("executable", "/usr/bin/uwsgi"), ("executable", None)])
-def test_a_program_with_python_in_it_isnt_started_again(calc: Calc, second, monkeypatch, name: str, value: object):
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("frozen", True, "is this program, frozen, and no Python interpreter"),
+        ("executable", "/usr/bin/uwsgi", "/usr/bin/uwsgi (sys.executable) isn't a Python interpreter"),
+        ("executable", None, "doesn't say which interpreter could be started"),
+        ("executable", "", "doesn't say which interpreter could be started"),
+    ],
+)
+def test_a_program_with_python_in_it_isnt_started_again(calc: Calc, second, monkeypatch, name, value, words):
+    """It says why, and what to do: name an interpreter."""
     monkeypatch.setattr(pools, "pool", Pool())
-    monkeypatch.setattr(sys, name, value, raising=False)
-    error = calc.refused(second, probe=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, name, value, raising=False)
+        error = calc.refused(second, probe=True)
     assert error.kind == "start"
-    assert "isn't a Python interpreter" in str(error)
+    assert words in str(error)
+    assert "let sys.executable name an interpreter of this Python" in str(error)
+    assert calc.swap(second, probe=True).stages["probe"] > 0
 
 
 def test_an_interpreter_that_doesnt_get_ready_says_what_it_wrote(calc: Calc, second, monkeypatch, tmp_path: Path):

@@ -62,6 +62,14 @@ _live: weakref.WeakSet[Process] = weakref.WeakSet()
 class CannotStartError(Exception):
     """There is no probing process to be had, for a reason that has nothing to do with the candidate."""
 
+    todo = "see why no Python process can be started here, or go on without, with probe=False"
+
+
+class NoInterpreterError(CannotStartError):
+    """`sys.executable` isn't Python."""
+
+    todo = "let sys.executable name an interpreter of this Python that can import midflight, or go on with probe=False"
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -266,8 +274,7 @@ class Process:
 
 
 def _start(connection: int, note: int, words: int) -> tuple[int, int]:
-    if getattr(sys, "frozen", False) or not _PYTHON.search(os.path.basename(sys.executable or "")):  # noqa: PTH119
-        raise CannotStartError(f"{sys.executable!r} (sys.executable) isn't a Python interpreter")
+    _check_interpreter()
     arguments = [sys.executable, *util._args_from_interpreter_flags(), "-P", "-c", _BOOTSTRAP]  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing starts its own
     arguments.append(json.dumps([entry for entry in sys.path if isinstance(entry, str)]))
     try:
@@ -288,6 +295,18 @@ def _start(connection: int, note: int, words: int) -> tuple[int, int]:
     finally:
         os.close(program)
         os.close(nothing)
+
+
+def _check_interpreter() -> None:
+    if not sys.executable:
+        what = "this program has Python in it and doesn't say which interpreter could be started (no sys.executable)"
+        raise NoInterpreterError(what)
+    if getattr(sys, "frozen", False):
+        raise NoInterpreterError(
+            f"{sys.executable} (sys.executable) is this program, frozen, and no Python interpreter"
+        )
+    if not _PYTHON.search(os.path.basename(sys.executable)):  # noqa: PTH119
+        raise NoInterpreterError(f"{sys.executable} (sys.executable) isn't a Python interpreter")
 
 
 @contextlib.contextmanager

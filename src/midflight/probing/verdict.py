@@ -201,6 +201,9 @@ class _Judge:
         text: str = "",
     ) -> ProbeError:
         what = f"the new version {what}" if kind != "check" else f"the new version didn't pass: {what}"
+        if self._control.current is None:
+            what = what.replace("the new version", "the library", 1)
+            todo = todo.replace("the new version", "the library").replace("swap with", "load with")
         return ProbeError(
             what,
             kind=kind,
