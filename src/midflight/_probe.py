@@ -210,7 +210,10 @@ def _let_do(job: Job, data: bytes, want: Wanted) -> Outcome:
                 around = jobs.surroundings(directory)
                 return process.run(job, around, library, timeout=want.probe.timeout, memory=want.probe.memory)
             finally:
-                pool.give_back(process, another=not want.first)
+                if want.first:  # before the program loads it: what only one process can have is free then
+                    process.end()
+                else:
+                    pool.give_back(process)
     finally:
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)

@@ -106,6 +106,26 @@ def test_no_process_is_kept_for_swaps_that_may_never_come(workshop, monkeypatch)
     assert made._ready is None
 
 
+def test_what_only_one_process_can_have_is_free_when_the_program_loads_it(workshop):
+    """Also where a thread of the library's keeps it from being unloaded in the probe."""
+    text = f"""
+        #include <fcntl.h>
+        #include <pthread.h>
+        #include <sys/file.h>
+        #include <unistd.h>
+        int locked;
+        static void *serve(void *data) {{ for (;;) pause(); return data; }}
+        __attribute__((constructor)) static void begin(void)
+        {{
+            pthread_t thread;
+            locked = flock(open("{workshop.root}/lock", O_CREAT | O_RDWR, 0600), LOCK_EX | LOCK_NB) == 0;
+            pthread_create(&thread, NULL, serve, NULL);
+        }}
+        """
+    module = midflight.load(workshop.library("locking", f"{text}{SOURCE}", "-pthread"))
+    assert midflight.variables(module)["locked"] == 1
+
+
 def test_a_process_gets_ready_while_the_source_is_built(workshop, monkeypatch):
     """Not while a library that is there is read, and not where nothing is built."""
     made = Pool()

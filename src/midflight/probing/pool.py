@@ -35,7 +35,7 @@ class Pool:
         self._ready: Process | None = None
         self._keeper: threading.Thread | None = None
         self._closed = False
-        # What is to be ended; or None: the next one is to be started; or an event to set.
+        # What is to be ended (None: nothing), after which the next one is started; or an event to set.
         self._notes: queue.SimpleQueue[Process | threading.Event | None] = queue.SimpleQueue()
 
     def take(self) -> Process:
@@ -54,11 +54,9 @@ class Pool:
         if unwanted is not None:
             unwanted.end()
 
-    def give_back(self, process: Process, *, another: bool = True) -> None:
-        """End a process that has served, and start the next one if ``another`` is wanted, in the background."""
+    def give_back(self, process: Process) -> None:
+        """End a process that has served, and start the next one, in the background."""
         self._note(process)
-        if another:
-            self._note(None)
 
     def warm_up(self) -> None:
         """Start a process in the background, if none is ready."""
@@ -93,10 +91,10 @@ class Pool:
                 continue
             if isinstance(note, threading.Event):
                 note.set()
-            elif note is None:
-                self._start_next()
-            else:
+                continue
+            if note is not None:
                 note.end()
+            self._start_next()
 
     def _retired(self) -> bool:
         """End the process that nobody wanted; return whether the thread may end too."""
