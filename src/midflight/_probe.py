@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from midflight._control import Control
     from midflight._prepare import Inspected
     from midflight.build import Artifact, Source
-    from midflight.probing.process import CannotStartError, Outcome
+    from midflight.probing.process import Outcome
     from midflight.probing.protocol import Job
+    from midflight.probing.starting import CannotStartError
 
 VARIABLE = "MIDFLIGHT_PROBE"
 """The environment variable that turns probing off where nothing else is said: "off"."""
@@ -160,7 +161,7 @@ def run(
     known = passed.known(key, on_disk=on_disk)
     if known is not None:
         return known
-    from midflight.probing.process import CannotStartError  # noqa: PLC0415 - see above
+    from midflight.probing.starting import CannotStartError  # noqa: PLC0415 - see above
 
     try:
         outcome = _carry_out(job, data, want)
@@ -193,7 +194,7 @@ def _not_started(control: Control, want: Wanted, error: CannotStartError) -> tup
 def _carry_out(job: Job, data: bytes, want: Wanted) -> Outcome:
     """Let a process do a job; again, if it was killed by somebody else: once.  Raises `CannotStartError`."""
     outcome = _let_do(job, data, want)
-    if outcome.status == _KILLED and outcome.took is None and not outcome.late:
+    if outcome.status == _KILLED and not (outcome.late or outcome.starved or outcome.cut):
         outcome = _let_do(job, data, want)
     return outcome
 
@@ -207,7 +208,7 @@ def _let_do(job: Job, data: bytes, want: Wanted) -> Outcome:
         with _sealed(data) as library:
             process = pool.take()
             try:
-                around = jobs.surroundings(directory)
+                around = jobs.surroundings(directory, process.mark)
                 return process.run(job, around, library, timeout=want.probe.timeout, memory=want.probe.memory)
             finally:
                 if want.first:  # before the program loads it: what only one process can have is free then
@@ -222,7 +223,7 @@ def _let_do(job: Job, data: bytes, want: Wanted) -> Outcome:
 @contextmanager
 def _sealed(data: bytes) -> Iterator[int]:
     """Give a descriptor of bytes that nobody can change.  Raises `CannotStartError`."""
-    from midflight.probing.process import CannotStartError  # noqa: PLC0415 - see above
+    from midflight.probing.starting import CannotStartError  # noqa: PLC0415 - see above
 
     try:
         library = sealed("midflight:candidate", data)

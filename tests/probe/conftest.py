@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,3 +98,16 @@ def probing_processes() -> set[int]:
         if int(fields[1]) == os.getpid() and (b"midflight.probing" in command or fields[0] == "Z"):
             found.add(int(path.parent.name))
     return found
+
+
+def ended(pid: int) -> bool:
+    """Wait for the end of a process that is no child of ours."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False

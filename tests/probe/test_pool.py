@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 import midflight
+from midflight.probing import memory, process
 from midflight.probing import pool as pools
-from midflight.probing import process
 from midflight.probing.pool import Pool, pool
-from tests.probe.conftest import Calc, probing_processes
+from tests.probe.conftest import Calc, ended, probing_processes
 
 
 @pytest.fixture
@@ -38,19 +38,6 @@ def _ready() -> process.Process:
     assert found is not None
     found.until_ready()
     return found
-
-
-def _gone(pid: int) -> bool:
-    """Wait for the end of a process that is no child of ours."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_a_process_serves_once_and_the_next_one_is_made_ready(calc: Calc, second):
@@ -165,6 +152,30 @@ def test_one_that_is_killed_during_a_probe_is_retried_once(
     process.end_all()
 
 
+def test_one_that_the_system_has_killed_for_want_of_memory_says_so(
+    calc: Calc, second, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """It isn't tried again: that would take the same memory.  The kernel's count of such ends tells."""
+    counts = tmp_path / "vmstat"
+    counts.write_text("pgfault 7\noom_kill 3\n")
+
+    class Starved(_Killed):
+        def _listen(self, deadline, most, outcome):
+            if self._ready:
+                counts.write_text("pgfault 9\noom_kill 4\n")
+            super()._listen(deadline, most, outcome)
+
+    monkeypatch.setattr(memory, "_COUNTS", counts)
+    monkeypatch.setattr(pools, "Process", Starved)
+    monkeypatch.setattr(pools, "pool", Pool())
+    monkeypatch.setattr(_Killed, "left", 1)
+    error = calc.refused(second)
+    assert error.kind == "memory"
+    assert "that the system had none left and ended its process" in str(error)
+    pools.pool.settle()
+    process.end_all()
+
+
 def test_an_idle_one_ends(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pools, "IDLE", 0.05)
     made = Pool()
@@ -181,10 +192,11 @@ def test_an_idle_one_ends(monkeypatch: pytest.MonkeyPatch):
 
 def test_probes_of_several_modules_go_side_by_side(workshop):
     both = threading.Barrier(2, timeout=30)
+    calcs = [Calc(workshop), Calc(workshop)]
     found = []
 
     def probe(number: int):
-        calc = Calc(workshop)
+        calc = calcs[number]
         library = calc.library(f"next-{number}", f"int next_{number}(void) {{ return {number}; }}")
         both.wait()
         found.append(calc.swap(library).stages["probe"])
@@ -278,7 +290,7 @@ def test_all_end_with_the_interpreter(second):
     rest, _ = program.communicate(timeout=60)
     assert program.returncode == 0
     assert "Error" not in rest
-    assert _gone(first)
+    assert ended(first)
     listing = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in listing.splitlines() if line.split()[0] == str(program.pid)]
 
@@ -319,7 +331,7 @@ def test_all_end_with_a_program_that_is_killed(calc: Calc, where: str, tmp_path:
     program.kill()
     program.stdin.close()
     program.wait()
-    assert all(map(_gone, pids))
+    assert all(map(ended, pids))
 
 
 def test_what_a_candidate_has_started_ends_with_its_probe(calc: Calc, tmp_path: Path):
@@ -338,7 +350,7 @@ def test_what_a_candidate_has_started_ends_with_its_probe(calc: Calc, tmp_path: 
         """
     calc.swap(calc.library("forking", text))
     pool.settle()
-    assert _gone(int((tmp_path / "pid").read_text()))
+    assert ended(int((tmp_path / "pid").read_text()))
 
 
 def test_a_forks_child_makes_its_own(calc: Calc, second):

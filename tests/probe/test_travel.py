@@ -185,6 +185,6 @@ def test_the_surroundings_are_the_programs(calc: Calc, second, tmp_path: Path, m
         assert os.getcwd() == here  # noqa: PTH109
         assert os.environ["OF_THE_PROGRAM"] == "here"
         assert sys.path[0] == here
-        assert os.environ["MIDFLIGHT_PROBING"] == "1"
+        assert os.environ["MIDFLIGHT_PROBING"]
 
     calc.swap(second)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from midflight._errors import ProbeError
 from midflight._samples import samples_of
 from midflight._services import Services, names_of
+from midflight.probing import leftovers
 from midflight.probing.protocol import Check, Job, Limits, Need, Settings, Surroundings
 
 if TYPE_CHECKING:
@@ -48,19 +49,19 @@ def make(control: Control, source: Source, artifact: Artifact, data: bytes, insp
     )
 
 
-def surroundings(directory: Path | None) -> Surroundings:
+def surroundings(directory: Path | None, mark: bytes) -> Surroundings:
     """Return the program's surroundings as they are now."""
     try:
         here = os.getcwd()  # noqa: PTH109 - text is wanted
     except OSError:  # it has been removed
         here = "/"
     path = tuple(entry for entry in sys.path if isinstance(entry, str))
-    return Surroundings("" if directory is None else str(directory), here, path, environment())
+    return Surroundings("" if directory is None else str(directory), here, path, environment(mark))
 
 
-def environment() -> dict[bytes, bytes]:
+def environment(mark: bytes) -> dict[bytes, bytes]:
     """Return the program's environment, with a sign of the probe.  What a check swaps isn't probed again."""
-    return {**os.environb, b"MIDFLIGHT_PROBE": b"off", b"MIDFLIGHT_PROBING": b"1"}
+    return {**os.environb, b"MIDFLIGHT_PROBE": b"off", leftovers.VARIABLE: mark}
 
 
 def name_of(function: Any) -> str:

@@ -30,6 +30,8 @@ from midflight.probing import protocol, trials
 from midflight.probing.protocol import Job, Phase, Surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from midflight.probing.protocol import Answer
 
 CONNECTION, NOTE = 3, 4
@@ -61,23 +63,27 @@ def main() -> None:
         os._exit(0)
     _end_with(connection)
     _settle_in(around)
-    answer = _work(job, library, note)
-    _flush()
-    _answer(connection, answer)
 
-
-def _work(job: Job, library: int, note: mmap.mmap) -> Answer:
     def tell(phase: Phase, index: int = 0) -> None:
         told = protocol.phase(phase, index)
         note[protocol.PHASE_AT : protocol.PHASE_AT + len(told)] = told
 
+    answer = _work(job, library, tell)
+    _flush()
+    _answer(connection, answer, tell)
+
+
+def _work(job: Job, library: int, tell: Callable[..., None]) -> Answer:
     with os.fdopen(library, "rb") as file:
         data = file.read()
     return trials.run(job, data, tell)
 
 
 def _spare_the_machine() -> None:
-    """Crash without a core dump, also one for a program that collects them; be the first to go if memory runs out."""
+    """Crash without a core dump, also one for a program that collects them; be the first to go if memory runs out.
+
+    PR_SET_DUMPABLE would do for the dump too, but would keep this process from reading what /proc says of it.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
@@ -94,15 +100,17 @@ def _end_with(connection: socket.socket) -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _answer(connection: socket.socket, answer: Answer) -> None:
+def _answer(connection: socket.socket, answer: Answer, tell: Callable[..., None]) -> None:
     """Say what came of it, and wait to be ended.
 
     The kernel would take room in the connection, which the program makes by reading, for a sign of its end.
     """
-    fcntl.fcntl(connection, fcntl.F_SETFL, fcntl.fcntl(connection, fcntl.F_GETFL) & ~os.O_ASYNC)
-    with contextlib.suppress(OSError):
+    try:
+        fcntl.fcntl(connection, fcntl.F_SETFL, fcntl.fcntl(connection, fcntl.F_GETFL) & ~os.O_ASYNC)
         connection.sendall(protocol.framed(protocol.encode(answer)))
         connection.recv(1)
+    except OSError:  # the library has closed it
+        tell(Phase.UNHEARD)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 _PAGE = resource.getpagesize()
 _DEEPEST = 4
+_COUNTS = Path("/proc/vmstat")
 
 
 def used_by(pid: int) -> int:
@@ -34,4 +35,13 @@ def peak_of(pid: int) -> int:
             if line.startswith("VmHWM:"):
                 now = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
                 return int(line.split()[1]) * 1024 + max(0, used_by(pid) - now)
+    return 0
+
+
+def killed_for_want() -> int:
+    """Return how many processes the kernel has killed for want of memory since it was started; 0 if it doesn't say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in _COUNTS.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
     return 0

@@ -15,7 +15,8 @@ import os
 import queue
 import threading
 
-from midflight.probing.process import CannotStartError, Process, end_all
+from midflight.probing.process import Process, end_all
+from midflight.probing.starting import CannotStartError
 
 IDLE = 300.0
 """Seconds for which a process is kept that nobody wants."""

@@ -3,7 +3,8 @@
 Guarantees:
 - It is started fresh (a program of its own, never a fork of this one), in a session of its own, and with no descriptor
   of the program's.  A program that waits for any child may take its status: then it has none, and nothing else changes.
-- It ends with the program, however that ends, and everything that it started in its process group with it.
+- It ends with the program, however that ends, and everything that it started in its process group with it.  What has
+  left the group ends with it too, unless the program is killed.
 - Whoever waits for it does so without the GIL, and only as long as it was told to.
 - After `end` nothing is left of it: no process, no descriptor, no memory.
 - One thread at a time uses it.  A fork's child only closes its copies of the descriptors.
@@ -12,27 +13,22 @@ Guarantees:
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
+import secrets
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 import weakref
 from collections import deque
 from dataclasses import dataclass
-from multiprocessing import util
 from typing import TYPE_CHECKING
 
-from midflight import _core
-from midflight._errors import MidflightError
-from midflight.probing import protocol
-from midflight.probing.job import environment
-from midflight.probing.memory import peak_of, used_by
-from midflight.probing.protocol import Incoming, ProtocolBrokenError, Ready
+from midflight.probing import leftovers, protocol
+from midflight.probing.memory import killed_for_want, peak_of, used_by
+from midflight.probing.protocol import Incoming, Phase, ProtocolBrokenError, Ready
+from midflight.probing.starting import CannotStartError, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,41 +38,24 @@ if TYPE_CHECKING:
 START_TIMEOUT = 30.0
 """Seconds for the interpreter and the imports."""
 
-_BOOTSTRAP = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from midflight.probing.main import main; main()"
-)
 _LAST_WORDS, _PIECE = 8192, 65536
 _GRACE = 1.0
-"""Seconds in which a process that hangs may say where."""
+"""Seconds in which a process that hangs may say where, and one that has closed the connection may end."""
 
 _MEMORY_PAUSE, _LONGEST_PAUSE = 0.01, 3600.0
-_PYTHON = re.compile("python|pypy", re.IGNORECASE)
-"""What is called otherwise is a program with Python in it: to start it again would be to start that program."""
-
 _WALL = 0x40000000
 """__WALL of waitid: until it has run its program, a process is waited for with it only."""
 
 _live: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
-class CannotStartError(Exception):
-    """There is no probing process to be had, for a reason that has nothing to do with the candidate."""
-
-    todo = "see why no Python process can be started here, or go on without, with probe=False"
-
-
-class NoInterpreterError(CannotStartError):
-    """`sys.executable` isn't Python."""
-
-    todo = "let sys.executable name an interpreter of this Python that can import midflight, or go on with probe=False"
-
-
 @dataclass(slots=True)
 class Outcome:
     """What came of a job: an ``answer``, or none.
 
-    ``status``: as from waitpid, if it ended by itself; ``late``: it didn't come to an end in time; ``took``: bytes of
-    memory, if that was too much; ``broken``: what it sent makes no sense; ``words``: the end of what it wrote;
+    ``status``: as from waitpid, if it ended by itself; ``starved``: the kernel has killed it for want of memory;
+    ``late``: it didn't come to an end in time; ``took``: bytes of memory, if that was too much; ``broken``: what it
+    sent makes no sense; ``cut``: it has closed their connection; ``words``: the end of what it wrote;
     ``phase``: what it was doing; ``note``: what it left behind when it crashed; ``pid``: the process's number, and that
     of its main thread.
     """
@@ -87,6 +66,8 @@ class Outcome:
     late: bool = False
     took: int | None = None
     broken: bool = False
+    cut: bool = False
+    starved: bool = False
     words: str = ""
     phase: tuple[int, int] = (0, 0)
     note: bytes = b""
@@ -96,6 +77,7 @@ class Process:
     """One process, from its start to its end.  Raises `CannotStartError`."""
 
     def __init__(self) -> None:
+        self.mark = secrets.token_hex(16).encode()
         with contextlib.ExitStack() as undo, _no_room():
             self._connection, other = socket.socketpair()
             undo.callback(self._connection.close)
@@ -105,7 +87,7 @@ class Process:
             self._words, writing = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, self._words)
             try:
-                self.pid, self._pidfd = _start(other.fileno(), self._note, writing)
+                self.pid, self._pidfd = start(other.fileno(), self._note, writing, self.mark)
             finally:
                 other.close()
                 os.close(writing)
@@ -115,7 +97,7 @@ class Process:
         self._ending = threading.Lock()
         self._ended = self._reaped = False
         self._said: deque[bytes] = deque()
-        self._ready = False
+        self._ready = self._served = False
         _live.add(self)
 
     # ---- a job
@@ -141,6 +123,8 @@ class Process:
     ) -> Outcome:
         """Let it do its job.  ``library``: a descriptor of the bytes.  Raises `CannotStartError`."""
         self.until_ready()
+        self._served = True
+        starved = killed_for_want()
         deadline = time.monotonic() + timeout
         most = None if memory is None else memory + used_by(self.pid)
         try:
@@ -152,7 +136,9 @@ class Process:
             pass
         finally:
             self._connection.settimeout(None)
-        return self._wait(deadline, most)
+        outcome = self._wait(deadline, most)
+        outcome.starved = outcome.status == signal.SIGKILL and killed_for_want() > starved
+        return outcome
 
     def _wait(self, deadline: float, most: int | None) -> Outcome:
         """Wait for an answer, or the end."""
@@ -166,17 +152,18 @@ class Process:
         self._take_words()
         outcome.words = protocol.printable(b"".join(self._said)[-_LAST_WORDS:].decode("utf-8", "replace"), lines=True)
         outcome.note, outcome.phase = self._read_note()
+        outcome.cut = outcome.cut or outcome.phase[0] == Phase.UNHEARD
         return outcome
 
     def _listen(self, deadline: float, most: int | None, outcome: Outcome) -> None:
-        incoming = Incoming()
+        incoming, cut = Incoming(), False
         poll = select.poll()
         for descriptor in (self._connection.fileno(), self._words, self._pidfd):
             poll.register(descriptor, select.POLLIN)
         while outcome.answer is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                outcome.late = True
+                outcome.late, outcome.cut = True, cut
                 return
             pause = min(left, _LONGEST_PAUSE if most is None else _MEMORY_PAUSE)
             ready = {descriptor for descriptor, _ in poll.poll(pause * 1000)}
@@ -184,6 +171,7 @@ class Process:
                 poll.unregister(self._words)
             if self._connection.fileno() in ready and not self._take_answer(incoming, outcome):
                 poll.unregister(self._connection)
+                cut, deadline = True, min(deadline, time.monotonic() + _GRACE)
             if outcome.broken:
                 return
             if outcome.answer is None and self._pidfd in ready:
@@ -243,6 +231,8 @@ class Process:
                 self._signal(signal.SIGKILL)
                 _ends_within(self._pidfd, _LONGEST_PAUSE)
                 self._reap()
+            if self._owner == os.getpid() and self._served:
+                leftovers.end(self.mark)
             self._close()
 
     def _reap(self) -> int | None:
@@ -271,42 +261,6 @@ class Process:
     def __del__(self) -> None:
         if not getattr(self, "_ended", True):
             self.end()
-
-
-def _start(connection: int, note: int, words: int) -> tuple[int, int]:
-    _check_interpreter()
-    arguments = [sys.executable, *util._args_from_interpreter_flags(), "-P", "-c", _BOOTSTRAP]  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing starts its own
-    arguments.append(json.dumps([entry for entry in sys.path if isinstance(entry, str)]))
-    try:
-        program = os.open(sys.executable, os.O_RDONLY | os.O_CLOEXEC)
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise CannotStartError(str(error)) from None
-    try:
-        return _core.spawn(
-            program,
-            tuple(os.fsencode(argument) for argument in arguments),
-            tuple(name + b"=" + value for name, value in environment().items()),
-            (nothing, words, words),
-            (connection, note),
-        )
-    except (MidflightError, ValueError) as error:
-        raise CannotStartError(str(error)) from None
-    finally:
-        os.close(program)
-        os.close(nothing)
-
-
-def _check_interpreter() -> None:
-    if not sys.executable:
-        what = "this program has Python in it and doesn't say which interpreter could be started (no sys.executable)"
-        raise NoInterpreterError(what)
-    if getattr(sys, "frozen", False):
-        raise NoInterpreterError(
-            f"{sys.executable} (sys.executable) is this program, frozen, and no Python interpreter"
-        )
-    if not _PYTHON.search(os.path.basename(sys.executable)):  # noqa: PTH119
-        raise NoInterpreterError(f"{sys.executable} (sys.executable) isn't a Python interpreter")
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ class Phase(enum.IntEnum):
     REPLAY = 6
     UNLOADING = 7
     DONE = 8
+    UNHEARD = 9  # it couldn't send its answer
 
 
 def phase(what: Phase, index: int = 0) -> bytes:

@@ -65,11 +65,13 @@ class _Judge:
 
     def _ended(self) -> ProbeError:
         outcome, status = self._outcome, self._outcome.status
+        number = status & 0x7F if status is not None else self._noted()
+        if outcome.broken or outcome.cut:
+            return self._broken()
         if outcome.late:
             return self._hung()
-        if outcome.broken:
-            return self._broken()
-        number = status & 0x7F if status is not None else self._noted()
+        if outcome.starved:
+            return self._starved()
         if number == _KILLED:
             what = f"was killed {self._when()}, twice: by somebody else, by a limit, or for want of memory"
             return self._error(
@@ -87,7 +89,9 @@ class _Judge:
         return crash[0] & 0x7F if crash is not None else 0
 
     def _broken(self) -> ProbeError:
-        what = f"let its process send what makes no sense, {self._when()}: it writes to descriptors that aren't its own"
+        said = "said no more: it closes" if self._outcome.cut else "sent what makes no sense: it writes to"
+        when = "" if self._outcome.phase[0] == Phase.UNHEARD else f", {self._when()}"
+        what = f"spoilt its probe{when}: the process {said} descriptors that aren't its own"
         return self._error(what, "crash", "mend the new version", text=_readable(self._outcome.words))
 
     def _crashed(self, number: int) -> ProbeError:
@@ -122,6 +126,11 @@ class _Judge:
         what = f"took more than the {most:,} bytes of memory that it may {self._when()}: its process had {took:,}"
         todo = "mend the new version, or allow more with probe=midflight.Probe(memory=...)"
         return self._error(what, "memory", todo, text=_readable(self._outcome.words))
+
+    def _starved(self) -> ProbeError:
+        what = f"took so much memory {self._when()} that the system had none left and ended its process"
+        todo = "mend the new version, or give it more memory if it needs that"
+        return self._error(what, "memory", todo, _KILLED, text=_readable(self._outcome.words))
 
     def _frames(self) -> tuple[str, ...]:
         crash = _core.read_crash(self._outcome.note)
