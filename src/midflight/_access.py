@@ -159,7 +159,7 @@ def types_of(module: types.ModuleType) -> types.SimpleNamespace:
     _, generation = generation_of(module)
     code = generation.code
     if code is None:
-        raise UnloadedError("this version has been unloaded", subject=generation.version.source)
+        raise UnloadedError("this version has been unloaded", subject=generation.version.source, todo="load it again")
     return types.SimpleNamespace(**code.ctypes.namespace())
 
 

@@ -51,7 +51,9 @@ class Layout:
     def __init__(self, generation: Generation) -> None:
         code = generation.code
         if code is None:
-            raise UnloadedError("this version has been unloaded", subject=generation.version.source)
+            raise UnloadedError(
+                "this version has been unloaded", subject=generation.version.source, todo="load it again"
+            )
         self.interface = generation.interface
         self._ctypes = code.ctypes
         self._known: dict[Kind, Named | None] = {}

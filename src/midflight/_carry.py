@@ -65,6 +65,13 @@ def check_on_dangling(choice: OnDangling) -> str:
     return choice
 
 
+def check_compat(choice: str) -> str:
+    """Return what ``compat=`` means.  Raises `SourceError`: another word would let every change pass."""
+    if not isinstance(choice, str) or choice not in {"strict", "any"}:
+        raise SourceError(f"compat={choice!r} means nothing", todo="use 'strict' or 'any'")
+    return choice
+
+
 def check_seconds(name: str, seconds: float) -> float:
     """Return a number of seconds.  Raises `SourceError` for what is none."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:

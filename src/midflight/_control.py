@@ -84,7 +84,7 @@ class Generation:
         code = self.code
         if code is None:
             what = f"version {self.version.number} has been unloaded"
-            raise UnloadedError(what, subject=self.version.source)
+            raise UnloadedError(what, subject=self.version.source, todo="use the module, which has the current version")
         return code.table
 
 

@@ -146,7 +146,9 @@ def run_all(
         running = Running("hook", partial(function, told), busy)
         timeout = control.options.hook_timeout
         if not running.wait(timeout):
-            raise HookError(f"{subject} hasn't returned within {timeout:g} s", subject=control.name)
+            what = f"{subject} hasn't returned within {timeout:g} s"
+            todo = "let it do less, or allow more with hook_timeout= in midflight.load"
+            raise HookError(what, subject=control.name, todo=todo)
         _result_of(running, subject, control)
 
 
@@ -155,4 +157,4 @@ def _result_of(running: Running, subject: str, control: Control) -> Any:
         return running.result()
     except Exception as error:
         what = f"{subject} raised {type(error).__name__}: {error}"
-        raise HookError(what, subject=control.name) from error
+        raise HookError(what, subject=control.name, todo="mend the hook, or what it found") from error

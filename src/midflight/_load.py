@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from midflight import _retire, _transaction, build, lanes
 from midflight._access import Missing
-from midflight._carry import HOOK_TIMEOUT, Carrying, check_carry, check_on_dangling, check_seconds
+from midflight._carry import HOOK_TIMEOUT, Carrying, check_carry, check_compat, check_on_dangling, check_seconds
 from midflight._control import Control, Options, control_of
 from midflight._errors import SwapInsideError, UnsupportedPlatformError
 from midflight._events import Loaded, emit
 from midflight._integrity import Expectations, check_expect
 from midflight._services import Services
-from midflight._trial import Trial, check_on_crash, check_probe, check_share
+from midflight._trial import Trial, check_compare, check_on_crash, check_probe, check_share
 from midflight.lanes import LaneOptions, Limits
 from midflight.soaking.watcher import tell, watcher
 
@@ -113,7 +113,7 @@ def load(
     _check_platform()
     expect = check_expect(expect)
     options = Options(
-        compat=compat,
+        compat=check_compat(compat),
         interface=interface,
         hold_gil=hold_gil if isinstance(hold_gil, bool) else frozenset(hold_gil),
         lazy=lazy,
@@ -123,7 +123,7 @@ def load(
         probe=check_probe(probe),
         on_crash=check_on_crash(on_crash),
         record=check_share("record", record),
-        compare=compare,
+        compare=check_compare(compare),
         hardened=hardened,
         lanes=LaneOptions(lane, workers, limits or Limits(), sandbox, timeout, token, save_every, save_calls),
     )

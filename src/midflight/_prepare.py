@@ -15,6 +15,7 @@ from midflight._control import Control, Generation
 from midflight._errors import MidflightError, UnresolvedSymbolError
 from midflight._lane import Wanted
 from midflight._version import Version
+from midflight.artifact.declared import TEXT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,8 @@ def inspect(control: Control, source: Source, artifact: Artifact, data: bytes) -
         lane, reason = lanes.choose(control.options.lanes, artifact, data)
         return Inspected(lane, reason, lane.read_interface(artifact, data, control.options.interface))
     except MidflightError as error:
-        error.subject = error.subject or source.display
+        declared = error.subject == TEXT_NAME  # the text alone doesn't say which library's it is
+        error.subject = f"interface= of {source.display}" if declared else error.subject or source.display
         raise
 
 

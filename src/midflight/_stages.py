@@ -141,7 +141,10 @@ def resolve(step: Step, _undo: ExitStack) -> None:
             step.artifact, request.source = request.to
         elif request.back:
             if not past:
-                raise SwapError("there is no version before this one to go back to", subject=step.control.name)
+                todo = "name what to swap to: midflight.swap(module, 'calc-1.so')"
+                raise SwapError(
+                    "there is no version before this one to go back to", subject=step.control.name, todo=todo
+                )
             step.artifact, request.source = past[-1]
         else:
             with _probe.while_building(step.control, _probe.wanted(step.control, request.trial.probe)):
@@ -201,7 +204,8 @@ def plan(step: Step, _undo: ExitStack) -> None:
             step.unknown = moving.undescribed(step.old)
             if step.unknown is not None and step.request.carrying.carry == "require":
                 what = f"data can't be carried to the new version: {step.unknown}"
-                raise StateError(what, refusals=(str(step.unknown),), subject=step.control.name)
+                todo = "build all of both versions with -g, or let it start anew with carry='auto'"
+                raise StateError(what, refusals=(str(step.unknown),), subject=step.control.name, todo=todo)
 
 
 def tell_before(step: Step, busy: frozenset[Control]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Self, Unpack
 
 from midflight import _transaction, build
-from midflight._carry import TIMEOUT
+from midflight._carry import TIMEOUT, check_compat
 from midflight._control import control_of
 from midflight._errors import SwapError
 from midflight._stages import Request
@@ -130,7 +130,7 @@ def _request(module: ModuleType, source: str | os.PathLike[str] | None, **option
     return Request(
         control,
         control.source if source is None else build.describe(source, flags=control.options.flags),
-        options.get("compat") or control.options.compat,
+        check_compat(options.get("compat") or control.options.compat),
         options.get("drain", 0.0),
         carrying=control.options.carrying.but(
             options.get("carry"), options.get("on_dangling"), options.get("timeout", TIMEOUT)
@@ -151,7 +151,9 @@ class Transaction:
     ) -> None:
         """Add a swap, with the options of `swap`; it is done at the end of the block, with the others."""
         if self._requests is None:
-            raise SwapError("a transaction takes swaps inside its with block only", unchanged="nothing was changed")
+            what = "a transaction takes swaps inside its with block only"
+            todo = "begin one for it: with midflight.transaction() as both: both.swap(module)"
+            raise SwapError(what, unchanged="nothing was changed", todo=todo)
         self._requests.append(_request(module, source, **options))
 
     def __enter__(self) -> Self:

@@ -108,13 +108,16 @@ watcher.go_back = _go_back_together
 # ---- the queue ------------------------------------------------------------------------------------------------------
 
 
+_AFTERWARDS = "ask again when the outer swap has ended, from its report on or from another thread"
+
+
 def _refuse_inside(requests: Sequence[Request]) -> None:
     """Refuse what would wait for itself."""
     for request in requests:
         control, current = request.control, request.control.current
         if control in runs_for():
             what = "a swap was asked for from inside a hook of a swap of the same module"
-            raise SwapInsideError(what, subject=control.name, unchanged="the outer swap goes on")
+            raise SwapInsideError(what, subject=control.name, unchanged="the outer swap goes on", todo=_AFTERWARDS)
         if current is None or current.code is None or not current.table.entered_here():
             continue
         if request.drain > 0:
@@ -132,13 +135,16 @@ def _queued(requests: Sequence[Request]) -> Iterator[None]:
     """Hold the queues of all modules concerned."""
     controls = sorted({request.control for request in requests}, key=lambda control: control.serial)
     if len(controls) != len(requests):
-        raise SwapError("a module is named twice in one transaction", unchanged="nothing was changed")
+        names = [request.control.name for request in requests]
+        twice = ", ".join(dict.fromkeys(name for name in names if names.count(name) > 1))
+        what, todo = "a module is named twice in one transaction", "name it once, with the version that you mean"
+        raise SwapError(what, subject=twice, unchanged="nothing was changed", todo=todo)
     with ExitStack() as held:
         for control in controls:
             held.enter_context(control.queue)
             if control.busy:
                 what = "a swap was asked for from inside a swap of the same module, in the same thread"
-                raise SwapInsideError(what, subject=control.name, unchanged="the outer swap goes on")
+                raise SwapInsideError(what, subject=control.name, unchanged="the outer swap goes on", todo=_AFTERWARDS)
             control.busy = True
             held.callback(setattr, control, "busy", False)
         yield
@@ -166,7 +172,8 @@ def _steps(requests: Sequence[Request]) -> list[Step]:
     for request in requests:
         if request.leaving is not None and request.control.need_current() is not request.leaving:
             what = f"version {request.leaving.version.number} isn't current any more"
-            raise SwapError(what, subject=request.control.name, unchanged="nothing was changed")
+            todo = "another swap came first; see midflight.versions(module)"
+            raise SwapError(what, subject=request.control.name, unchanged="nothing was changed", todo=todo)
     return [Step(request, request.control.need_current(), request.control.source) for request in requests]
 
 

@@ -114,6 +114,15 @@ def check_probe(probe: Probe | bool | None) -> Probe | bool | None:  # noqa: FBT
     return probe
 
 
+def check_compare(compare: Compare) -> Compare:
+    """Return what ``compare=`` means.  Raises `SourceError`."""
+    is_number = isinstance(compare, (int, float)) and not isinstance(compare, bool) and compare >= 0
+    if compare != "exact" and not is_number and not callable(compare):
+        what = f"compare={compare!r} means nothing"
+        raise SourceError(what, todo="use 'exact', a tolerance such as 1e-9, or a function of the two answers")
+    return compare
+
+
 def check_stand_ins(provides: Any) -> dict[str, Callable[..., Any]]:
     """Return what stands in for functions of the program's in a probe, by name.  Raises `SourceError`."""
     found = {} if provides is None else provides

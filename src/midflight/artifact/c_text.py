@@ -68,7 +68,7 @@ def preprocess(text: str, name: str, path: Path | None) -> str:
     """Return declarations that a parser of plain C understands; lines keep their numbers by line markers."""
     if len(text) > _LARGEST:
         what = f"{len(text)} characters are too much for declarations"
-        raise InterfaceError(what, subject=name)
+        raise InterfaceError(what, subject=name, todo="declare only what you call")
     bare = _without_comments(text)
     try:
         expanded = _follow(bare, {})
@@ -117,7 +117,7 @@ def _directive(word: str, rest: str, macros: dict[str, str], conditions: _Condit
             raise _NeedsCompilerError(message)
     elif word == "error":
         what = f"line {number}: #error {rest}"
-        raise InterfaceError(what)
+        raise InterfaceError(what, todo="give the header with what it wants to be defined, or only what you call")
     return word == "pragma" and rest.startswith("pack")
 
 
@@ -129,7 +129,7 @@ def _condition(word: str, rest: str, macros: dict[str, str], conditions: _Condit
         return
     if not stack:
         what = f"line {number}: #{word} without #if"
-        raise InterfaceError(what)
+        raise InterfaceError(what, todo="correct the declarations")
     _, done = stack.pop()
     if word == "elif":
         taken = not done and _holds(rest, macros, number)
@@ -181,7 +181,9 @@ def _run_preprocessor(text: str, name: str, path: Path | None, why: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         what = f"{shlex.join(command)} couldn't preprocess it ({error})"
-        raise InterfaceError(what, subject=name) from error
+        raise InterfaceError(
+            what, subject=name, todo="see that the compiler works, or declare what you call"
+        ) from error
     if done.returncode:
         what = f"the preprocessor refused it: {done.stderr.strip()}"
         raise InterfaceError(what, subject=name, todo="correct the header")

@@ -70,7 +70,7 @@ def _read(text: str, name: str, path: Path | None, exports: Mapping[str, Symbol]
         raise _syntax_error(str(error), name) from error
     except RecursionError as error:
         what = "the declarations are nested too deeply"
-        raise InterfaceError(what, subject=name) from error
+        raise InterfaceError(what, subject=name, todo="take them apart, by typedefs or structs with names") from error
 
 
 def _syntax_error(message: str, name: str) -> InterfaceError:

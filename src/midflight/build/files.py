@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Not blocking, in case a pipe takes a file's place between the check and the opening.
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_PERMISSIONS = "check its permissions, and those of the directories that it is in"
 _READ_ATTEMPTS = 20
 _PAUSE_SECONDS = 0.005
 
@@ -67,7 +68,7 @@ def check_regular(path: Path, *, display: str = "") -> os.stat_result:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _not_found(path, subject) from error
     except (OSError, ValueError) as error:
-        raise SourceError(f"the file can't be read ({error})", subject=subject) from error
+        raise SourceError(f"the file can't be read ({error})", subject=subject, todo=_PERMISSIONS) from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
         raise SourceError(f"this is {kind}, not a file", subject=subject, todo="give the path of a source or library")
@@ -87,7 +88,7 @@ def _read_once(path: Path, subject: str) -> bytes | None:
     except FileNotFoundError:
         return None  # it is being replaced; the next round's check tells if it stays away
     except OSError as error:
-        raise SourceError(f"the file can't be read ({error.strerror})", subject=subject) from error
+        raise SourceError(f"the file can't be read ({error.strerror})", subject=subject, todo=_PERMISSIONS) from error
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -124,7 +125,8 @@ def read_head(path: Path, size: int, *, display: str = "") -> bytes:
     try:
         descriptor = os.open(path, _OPEN)
     except OSError as error:
-        raise SourceError(f"the file can't be read ({error.strerror})", subject=display or str(path)) from error
+        what = f"the file can't be read ({error.strerror})"
+        raise SourceError(what, subject=display or str(path), todo=_PERMISSIONS) from error
     with os.fdopen(descriptor, "rb") as file:
         return file.read(size)
 

@@ -106,7 +106,7 @@ class GoPluginSource(LibrarySource):
             return msgspec.json.encode(msgspec.msgpack.decode(outcome.stdout[start + len(_API_MARK) :]))
         except (msgspec.MsgspecError, ValueError) as error:
             what = f"what the plugin says of itself can't be read ({error})"
-            raise LoadError(what, subject=self.display) from error
+            raise LoadError(what, subject=self.display, todo="build the plugin again, with this Go") from error
 
 
 _API_MARK = b"\0midflight-api\0"

@@ -74,7 +74,8 @@ def run_bytes(command: Sequence[str], *, cwd: Path, subject: str = "") -> RawOut
         )
     except (OSError, ValueError) as error:
         what = f"the command {command[0]} can't be started: {error}"
-        raise BuildError(what, output="", command=command, subject=subject) from error
+        todo = "see that it is there, and that files may be run where it is"
+        raise BuildError(what, output="", command=command, subject=subject, todo=todo) from error
     return RawOutcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from midflight import _core
-from midflight._errors import InterfaceError, LoadError
+from midflight._errors import BadLibraryError, InterfaceError, LoadError, WrongMachineError
 from midflight.artifact import dynamic
 from midflight.artifact.elf import Elf
 
@@ -35,7 +35,7 @@ def reason_for_worker(data: bytes) -> str:
     Raises `BadLibraryError` or `WrongMachineError` for what can't be loaded at all, `LoadError` or `InterfaceError`
     for what mustn't be.
     """
-    unloadable = _core.check(data)
+    unloadable = _check(data)
     refuse_sanitizer(_core.needs(data)[0])
     refuse_runtime(data)
     refuse_extension(data)
@@ -44,6 +44,18 @@ def reason_for_worker(data: bytes) -> str:
     if not unloadable:
         return NODELETE
     return EXIT_HANDLERS if b"\0on_exit\0" in data and imports(data, "on_exit") else ""
+
+
+def _check(data: bytes) -> bool:
+    """Return whether the library can be unloaded; say what to do about one that can't even be read."""
+    try:
+        return _core.check(data)
+    except WrongMachineError as error:
+        error.todo = error.todo or "build it for this machine"
+        raise
+    except BadLibraryError as error:
+        error.todo = error.todo or "build it again, under another name that is renamed when it is complete"
+        raise
 
 
 def imports(data: bytes, name: str) -> bool:
@@ -66,7 +78,8 @@ def refuse_runtime(data: bytes) -> None:
     for kind, mark in _ENTRIES.items():
         if mark in data and mark.strip(b"\0").decode() in Elf(data).exports:
             what = f"it is {_NAMES[kind]}'s runtime, which ends a process that it wasn't started with"
-            raise LoadError(what, todo="load what was built with it, in a Python that was started with LD_PRELOAD=")
+            todo = "start Python with it in LD_PRELOAD, and load what was built with it, not it"
+            raise LoadError(what, todo=todo)
 
 
 def sanitizer_of(name: str) -> str:

@@ -19,13 +19,13 @@ _MOST_PARTS = 6
 
 
 def describe(error: BaseException) -> str:
-    """Say what was raised."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """Say in a line what was raised; the traceback has the rest."""
+    said = next(iter(str(error).splitlines()), "")
     if not isinstance(error, AssertionError):
-        return f"raised {said}"
-    found = _assertion(error)
-    text = f"failed: {found}" if found else "failed"
-    return f"{text}: {error}" if str(error) else text
+        return f"raised {type(error).__name__}{f': {said}' if said else ''}"
+    if said.startswith("assert "):
+        said = ""  # pytest's own account of the statement, which comes here with its values anyway
+    return ": ".join(part for part in ("failed", _assertion(error), said) if part)
 
 
 def _assertion(error: AssertionError) -> str:

@@ -39,5 +39,5 @@ def _run(table: Table, name: str, address: int, *, answers: bool) -> int:
 
 def _result(result: int | Crash, name: str) -> int:
     if isinstance(result, tuple):
-        raise HookError(f"crashed: {said(result)}", subject=name)
+        raise HookError(f"crashed: {said(result)}", subject=name, todo=f"mend {name}")
     return result

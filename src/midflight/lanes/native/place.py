@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from midflight._lane import Wanted
     from midflight.lanes.native.neighbours import Neighbour
 
+_STATIC_TLS = "static TLS block"
+_STATIC_TLS_ADVICE = (
+    "compile it without -ftls-model=initial-exec, or start Python with more room for it:"
+    " GLIBC_TUNABLES=glibc.rtld.optional_static_tls=65536 (midflight doctor says how much it has)"
+)
 _UNDEFINED = re.compile(r"undefined symbol: (?P<name>[^\s,]+)")
 _MISSING = re.compile(r"(?P<name>[^\s:]+): cannot open shared object file")
 _counter = itertools.count(1)
@@ -91,4 +96,5 @@ def explain(error: LoadError, path: str | None, source: str) -> LoadError:
     if missing is not None:
         todo = f"install {missing['name']}, or add its directory to LD_LIBRARY_PATH or to the library's run path"
         return MissingLibraryError(f"the loader says: {words}", subject=source, todo=todo)
-    return LoadError(f"the loader says: {words}", subject=source)
+    todo = _STATIC_TLS_ADVICE if _STATIC_TLS in words else "see what midflight doctor says of it"
+    return LoadError(f"the loader says: {words}", subject=source, todo=todo)
