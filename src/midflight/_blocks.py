@@ -145,7 +145,7 @@ class Block(_core.Block):
         """The elements of a flexible array at its end, as ``array``."""
         layout, kind = self._view
         if kind.tail is None:
-            raise ArgumentTypeError("it has no flexible array", subject=kind.name)
+            raise ArgumentTypeError("it has no flexible array", subject=kind.name, todo="make it with tail=")
         memory = self._hold()
         count = (memory.nbytes - kind.tail_offset) // kind.tail_size
         count = min(count, self._facts()[2])
@@ -273,7 +273,8 @@ def new(module: ModuleType, type: str, count: int = 1, *, tail: int | None = Non
     control.heaps.tidy()
     kind = _kind(control, layout.interface, type, flexible=tail is not None)
     if count < 0 or (tail is not None and (count != 1 or tail < 0)):
-        raise ArgumentTypeError(f"there can't be {count} elements, {tail} in its flexible array", subject=type)
+        what = f"there can't be {count} elements, {tail} in its flexible array"
+        raise ArgumentTypeError(what, subject=type, todo="give count=, or tail= for one that ends in a flexible array")
     facts = heap.make(kind, count if tail is None else tail, _PYTHON)
     return Block(control.heaps, heap, layout, kind, facts)
 
@@ -295,5 +296,5 @@ def _flexible(interface: Interface, type_id: TypeId, kind: Kind) -> Kind:
     array = interface.strip(last.type) if last is not None else None
     size = size_of(interface.types, array.element) if isinstance(array, Array) and not array.count else None
     if last is None or not size:
-        raise ArgumentTypeError("it doesn't end in a flexible array", subject=kind.name)
+        raise ArgumentTypeError("it doesn't end in a flexible array", subject=kind.name, todo="leave tail= out")
     return kind._replace(tail=last.name, tail_offset=last.offset, tail_size=size)

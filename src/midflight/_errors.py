@@ -7,7 +7,7 @@ Each error says what happened, to what, what was left unchanged and what to do n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +38,15 @@ class MidflightError(Exception):
     ``unchanged``, and what ``todo`` next.  ``stage`` names the stage of a load or a swap that failed, if one did.
     """
 
+    usual_todo: ClassVar[str] = ""
+    """What to do next where nothing more exact is said."""
+
     def __init__(self, what: str, *, subject: str = "", unchanged: str = "", todo: str = "", stage: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.subject = subject
         self.unchanged = unchanged
-        self.todo = todo
+        self.todo = todo or self.usual_todo
         self.stage = stage
 
     def __str__(self) -> str:
@@ -215,6 +218,8 @@ class ArgumentRangeError(MidflightError, OverflowError):
 class UnloadedError(MidflightError):
     """The module or version has been unloaded."""
 
+    usual_todo = "load it again"
+
 
 class NativeExceptionError(MidflightError):
     """Native code raised a C++ exception that left the called function.  ``type_name`` is its C++ type."""
@@ -262,11 +267,15 @@ class CallTimeoutError(WorkerError, TimeoutError):
 class ConnectionLostError(MidflightError, ConnectionError):
     """The other side of a socket can't be reached, or was lost during a call, which isn't repeated."""
 
+    usual_todo = "see that the other side runs and can be reached; the next call connects anew"
+
     __str__ = MidflightError.__str__
 
 
 class ProtocolError(MidflightError):
     """The other side of a socket speaks another protocol or version, or broke its rules."""
+
+    usual_todo = "see that both sides run the same version of midflight"
 
 
 class TokenError(MidflightError, PermissionError):
@@ -356,6 +365,8 @@ class ServeError(MidflightError):
 class BindError(ServeError, ValueError):
     """An address that can't be listened on, or is none."""
 
+    usual_todo = "choose an address that is free, and that this user may use"
+
 
 class TargetError(ServeError, ValueError):
     """What should be served isn't there, or is nothing that can be served."""
@@ -363,6 +374,8 @@ class TargetError(ServeError, ValueError):
 
 class ControlError(ServeError):
     """The supervisor can't be reached, or doesn't answer as it should."""
+
+    usual_todo = "see what its log says, and ask again"
 
 
 class RestartRefusedError(ServeError):

@@ -44,7 +44,8 @@ def _described(function: object) -> tuple[Interface, Function]:
     current, name = control.need_current(), function.__name__
     found = next((one for one in current.interface.functions if name in function_keys(one)), None)
     if found is None:
-        raise MissingFunction(f"version {current.version.number} has no function {name}", subject=control.name)
+        what, todo = f"version {current.version.number} has no function {name}", "dir(module) lists those that it has"
+        raise MissingFunction(what, subject=control.name, todo=todo)
     reason = "it is variadic" if found.variadic else "it is written in Go" if _has_foreign(current.interface) else ""
     if reason:
         what = f"it can't have a function pointer with a type: {reason}"

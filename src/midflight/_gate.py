@@ -63,8 +63,7 @@ class Closed:
         threads = {thread.ident: thread.name for thread in threading.enumerate()}
         callers = self._gate.callers()
         said = [
-            f"{functions[-1]} in thread {threads.get(thread, str(thread))!r}, since before the swap began to wait"
-            f" {timeout:g} s ago"
+            f"{functions[-1]} in thread {threads.get(thread, str(thread))!r}, called more than {timeout:g} s ago"
             for thread, functions in callers[:_SHOWN]
         ]
         rest = len(callers) - len(said)

@@ -156,5 +156,7 @@ def _result_of(running: Running, subject: str, control: Control) -> Any:
     try:
         return running.result()
     except Exception as error:
-        what = f"{subject} raised {type(error).__name__}: {error}"
-        raise HookError(what, subject=control.name, todo="mend the hook, or what it found") from error
+        own = error if isinstance(error, MidflightError) else None  # which says what goes on in words of its own
+        what = f"{subject} raised {type(error).__name__}: {own.what if own else error}"
+        todo = own.todo if own and own.todo else "mend the hook, or what it found"
+        raise HookError(what, subject=control.name, todo=todo) from error

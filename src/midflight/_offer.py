@@ -42,9 +42,10 @@ def offer(
     Whoever may connect may call any function with any argument: native code can be made to crash by that.
     """
     if threads < 1 or largest < _LEAST:
-        raise SourceError("threads= must be 1 or more, and largest= 4096 or more", subject=at)
+        what = f"threads={threads} or largest={largest} is too small"
+        raise SourceError(what, subject=at, todo=f"use threads=1 or more, and largest={_LEAST} or more")
     if largest > LARGEST:
-        raise SourceError(f"largest= can be at most {LARGEST}", subject=at)
+        raise SourceError(f"largest={largest} is too much", subject=at, todo=f"use {LARGEST} at most")
     from midflight.offering.offer import Offer  # noqa: PLC0415 - most programs never need it
 
     return Offer(module, at, token=token, allow_swap=allow_swap, threads=threads, largest=largest)

@@ -234,7 +234,8 @@ def _go_back(steps: Sequence[Step], error: BaseException) -> None:
     except MidflightError as problem:
         unchanged = "; ".join(step.going_on for step in back)
         what = f"{what}; and going back failed: {problem}"
-        raise HookError(what, subject=names, unchanged=unchanged, stage="after") from error
+        todo = "mend the hook, and swap to a version that can take the data"
+        raise HookError(what, subject=names, unchanged=unchanged, stage="after", todo=todo) from error
     finally:
         for step in changed:
             _stages.finish(step)

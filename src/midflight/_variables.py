@@ -160,7 +160,7 @@ def _read(place: _Place) -> Any:
     match interface.strip(variable.type):
         case Unsupported(name, _, reason):
             what = f"its type {name} can't be read: {reason}"
-            raise UnsupportedFunctionError(what, subject=place.subject)
+            raise UnsupportedFunctionError(what, subject=place.subject, todo="let a function of the library return it")
         case Pointer(target, _):
             return _read_pointer(place, target)
         case Enum() | Scalar(_, "int" | "uint" | "bool" | "char"):

@@ -188,7 +188,7 @@ class KeptFamily(Family):
         def call(instance: Wrapped, values: tuple[Any, ...], named: dict[str, Any]) -> Any:
             for cell, pointer in instance._held:  # noqa: SLF001 - of this file
                 return self._function(cell, key)(pointer, *unwrapped(values), **named)
-            raise UnloadedError(f"the object is gone: {_FREED}", subject=self.name)
+            raise UnloadedError(f"the object is gone: {_FREED}", subject=self.name, todo="make a new one")
 
         return call
 

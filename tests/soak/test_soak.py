@@ -99,7 +99,7 @@ def test_a_version_that_fails_goes_back(module, make, clock, caplog) -> None:
         assert calls(module.work, 20) == 10
         clock.pass_(0.1)
         assert soak.wait(20) == "went back"
-    assert soak.reason == "work fails: 10 of 20 calls; of the old version's 0 of 50"
+    assert soak.reason == "work fails: 10 of 20 calls; in the old version 0 of 50"
     assert calls(module.work, 20) == 0
     assert module.whoami() == 1
     assert [version.number for version in midflight.versions(module)] == [1, 2, 3]

@@ -290,7 +290,7 @@ def test_calls_that_dont_end_refuse_the_swap_and_say_who(stateful, gate) -> None
     error = refused.value
     assert len(error.inside) == 1
     assert "linger in thread 'slow-caller'" in error.inside[0]
-    assert "0.05 s ago" in error.inside[0]
+    assert "called more than 0.05 s ago" in error.inside[0]
     assert (error.stage, "version 1" in error.unchanged) == ("gate", True)
     gate.let_end()
     assert module.whoami() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -134,10 +135,11 @@ def failure(
     if errors:
         place = f" at {errors[0].file}:{errors[0].line}" if errors[0].file else ""
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        what = f"the build failed{place}: {errors[0].message}{more}"
+        what, todo = f"the build failed{place}: {errors[0].message}{more}", "mend the source"
     else:
         what = f"the build failed: {outcome.command[0]} {outcome.ending()}"
-    return BuildError(what, output=text, command=outcome.command, diagnostics=found, subject=subject)
+        todo = "see what it wrote" if text.strip() else f"run it by hand: {shlex.join(outcome.command)}"
+    return BuildError(what, output=text, command=outcome.command, diagnostics=found, subject=subject, todo=todo)
 
 
 def read_text(path: Path) -> str:

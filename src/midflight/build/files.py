@@ -78,7 +78,9 @@ def check_regular(path: Path, *, display: str = "") -> os.stat_result:
 def _not_found(path: Path, subject: str) -> SourceNotFoundError:
     if path.is_symlink():
         return SourceNotFoundError("the symbolic link leads nowhere", subject=subject, todo="check where it points to")
-    return SourceNotFoundError("there is no such file", subject=subject, todo="check the path")
+    address = subject.startswith(("unix:", "tcp:"))
+    todo = f"for what another process offers, give lane={subject!r}" if address else "check the path"
+    return SourceNotFoundError("there is no such file", subject=subject, todo=todo)
 
 
 def _read_once(path: Path, subject: str) -> bytes | None:

@@ -35,7 +35,9 @@ class Options:
         try:
             return tuple(shlex.split(self.flags))
         except ValueError as error:
-            raise ArgumentTypeError(f"the flags can't be read ({error})", subject=self.flags) from None
+            raise ArgumentTypeError(
+                f"the flags can't be read ({error})", subject=self.flags, todo="quote them as in a shell"
+            ) from None
 
     def header(self) -> Path | None:
         """Return the file that declares what a library without debug information offers."""

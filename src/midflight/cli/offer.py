@@ -50,7 +50,8 @@ def _token(path: str | None) -> str | None:
     try:
         return Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"the token can't be read ({error})", subject=path) from None
+        todo = "give a text file that this user may read"
+        raise SourceError(f"the token can't be read ({error})", subject=path, todo=todo) from None
 
 
 def _on_end() -> threading.Event:

@@ -53,7 +53,9 @@ def run_module(name: str, arguments: Sequence[str]) -> None:
     loader = spec.loader
     code = _guarded(lambda: loader.get_code(spec.name)) if isinstance(loader, importlib.abc.InspectLoader) else None
     if code is None:
-        raise SourceError("the module has no code that can be run", subject=name)
+        raise SourceError(
+            "the module has no code that can be run", subject=name, todo="name one that is written in Python"
+        )
     _run(code, spec.origin or name, loader, spec, [spec.origin or name, *arguments])
 
 
@@ -77,7 +79,9 @@ def _compiled(script: Path, shown: str) -> CodeType:
     except FileNotFoundError:
         raise SourceNotFoundError("there is no such file", subject=shown, todo="check the path") from None
     except OSError as error:
-        raise SourceError(f"the file can't be read ({error.strerror})", subject=shown) from error
+        raise SourceError(
+            f"the file can't be read ({error.strerror})", subject=shown, todo="check its permissions"
+        ) from error
     return _guarded(lambda: compile(source, str(script), "exec", dont_inherit=True))
 
 

@@ -42,4 +42,5 @@ def write(path: str, text: str) -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SourceError(f"the stub can't be written ({error.strerror})", subject=path) from error
+        todo = "name a file in a directory that this user may write to"
+        raise SourceError(f"the stub can't be written ({error.strerror})", subject=path, todo=todo) from error

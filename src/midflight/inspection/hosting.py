@@ -54,7 +54,7 @@ def _check(data: bytes) -> bool:
         error.todo = error.todo or "build it for this machine"
         raise
     except BadLibraryError as error:
-        error.todo = error.todo or "build it again, under another name that is renamed when it is complete"
+        error.todo = error.todo or (_LINK if "not a shared library" in error.what else _AGAIN)
         raise
 
 

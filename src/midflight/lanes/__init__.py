@@ -59,6 +59,9 @@ def check(options: LaneOptions, *, hardened: bool = False) -> None:
     if options.lane not in {None, "here", "worker"} and not is_remote(options.lane):
         what = f"lane={options.lane!r} is no lane"
         raise SourceError(what, todo="use 'here', 'worker', 'unix:/path/to/socket' or 'tcp:host:port'")
+    if options.timeout is not None and not is_remote(options.lane):
+        what = f"timeout={options.timeout!r} is for calls over a socket"
+        raise SourceError(what, todo="give limits=midflight.Limits(call=...) with lane='worker'; calls here can't be ended")
     if options.workers < 1:
         raise SourceError(f"workers={options.workers} is too few", todo="use 1 or more")
 

@@ -228,7 +228,8 @@ class Peer:
     def _variable(self, served: Served, name: str) -> Variable:
         found = next((one for one in served.interface.variables if one.name == name), None)
         if found is None:
-            raise MissingVariableError(f"version {served.number} has no variable {name!r}")
+            what, todo = f"version {served.number} has no variable {name!r}", "read one that the module has now"
+            raise MissingVariableError(what, todo=todo)
         return found
 
     def _write(self, message: Write, served: Served, generation: Generation) -> Done:

@@ -53,7 +53,7 @@ class Served:
         found = self._functions.get(name)
         if found is None:
             what = f"version {self.number} has no function {name!r}"
-            raise MissingFunction(what, subject=self._control.name)
+            raise MissingFunction(what, subject=self._control.name, todo="call one that the module has now")
         return found
 
     def ctype(self, type_id: TypeId) -> Any:
@@ -211,7 +211,8 @@ def leaving(served: Served, peer: Peer, type_id: TypeId, value: Any) -> Value:
             what = f"{interface.spell(type_id)} is opaque, or holds addresses, which can't travel"
             raise UnsupportedFunctionError(what, todo="let a function of the library give what you need of it")
         return data
-    raise UnsupportedFunctionError(f"a result of the Python type {type(value).__name__} can't travel")
+    what = f"a result of the Python type {type(value).__name__} can't travel"
+    raise UnsupportedFunctionError(what, todo="return a number, a text or bytes")
 
 
 class _Lent(NamedTuple):
@@ -249,7 +250,8 @@ def _as_pointer(served: Served, peer: Peer, generation: Generation, type_id: Typ
     if address == 0:
         return None
     if generation.code is None:
-        raise UnloadedError(f"version {served.number} has been unloaded")
+        what = f"version {served.number} has been unloaded"
+        raise UnloadedError(what, todo="take the pointer from the current version")
     return leaving(served, peer, type_id, generation.code.from_native(type_id, address))
 
 

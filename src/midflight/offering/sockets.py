@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("midflight")
 _BACKLOG = 128
+_ELSEWHERE = "choose an address that is free, and that this user may use"
 
 
 @dataclass(slots=True)
@@ -66,7 +67,9 @@ def _listen_tcp(address: Address, *, token: bool) -> Listener:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise SourceError(f"it can't be listened at ({error.strerror or error})", subject=address.text) from None
+        raise SourceError(
+            f"it can't be listened at ({error.strerror or error})", subject=address.text, todo=_ELSEWHERE
+        ) from None
     host, port = sock.getsockname()[:2]
     if not token and not _is_loopback(host):
         _log.warning("%s is offered to every machine that reaches %s, without a token", address.text, host)
@@ -87,7 +90,9 @@ def _listen_unix(address: Address) -> Listener:
             _make_way(path, address)
             return _bind(path, directory, address)
     except OSError as error:
-        raise SourceError(f"it can't be listened at ({error.strerror or error})", subject=address.text) from None
+        raise SourceError(
+            f"it can't be listened at ({error.strerror or error})", subject=address.text, todo=_ELSEWHERE
+        ) from None
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class Candidate:
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a function of the library's.  Raises `MissingFunction`, and what the call raises."""
         if name not in self.control.slots:
-            raise MissingFunction(f"it has no function {name}")
+            raise MissingFunction(f"it has no function {name}", todo="name one that every version has")
         return self.control.function(name)(*arguments)
 
     def function(self, name: str) -> Function:

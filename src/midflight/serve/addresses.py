@@ -24,6 +24,7 @@ from midflight.serve.messages import Listening, SocketFile
 _HOST_PORT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^:\[\]\s]*)):(?P<port>\d{1,5})")
 _LAST_PORT = 65535
 _FIRST_PASSED = 3
+_PASSED = "pass a stream socket, as systemd does"
 _SPELLINGS = "write :8000, 127.0.0.1:8000, [::1]:8000, unix:/path or fd:3"
 
 
@@ -140,7 +141,8 @@ def bind_private(path: str) -> Listener:
     try:
         _ownership.real_place(Path(path).parent)
     except IntegrityError as error:
-        raise BindError(f"{error.subject} can't be trusted: {error.what}", subject=f"unix:{path}") from None
+        what = f"{error.subject} can't be trusted: {error.what}"
+        raise BindError(what, subject=f"unix:{path}", todo=error.todo) from None
     except OSError as error:
         raise BindError(f"can't listen: {error.strerror or error}", subject=f"unix:{path}") from None
     return _bind_file(path, backlog=16, mode=0o600)
@@ -179,12 +181,12 @@ def _passed_listener(descriptor: int, text: str, backlog: int) -> Listener:
     made = _from_descriptor(descriptor, text)
     if made.type != socket.SOCK_STREAM:
         made.detach()
-        raise BindError("the descriptor is no stream socket", subject=text)
+        raise BindError("the descriptor is no stream socket", subject=text, todo=_PASSED)
     try:
         made.listen(backlog)
     except OSError as error:
         made.detach()
-        raise BindError(f"the socket can't listen: {error.strerror}", subject=text) from None
+        raise BindError(f"the socket can't listen: {error.strerror}", subject=text, todo=_PASSED) from None
     return Listener(made, spell(made))
 
 
@@ -193,7 +195,7 @@ def _from_descriptor(descriptor: int, text: str) -> socket.socket:
         made = socket.socket(fileno=descriptor)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise BindError(f"the descriptor is no socket: {reason}", subject=text) from None
+        raise BindError(f"the descriptor is no socket: {reason}", subject=text, todo=_PASSED) from None
     made.set_inheritable(False)
     made.setblocking(False)
     return made

@@ -62,7 +62,9 @@ def ask(control: str, what: str, timeout: float | None = None) -> Reply | None:
             while not data.endswith(b"\n") and len(data) < _GREATEST and (more := channel.recv(65536)):
                 data += more
         except TimeoutError:
-            raise ControlError("the supervisor doesn't answer", subject=control) from None
+            raise ControlError(
+                "the supervisor doesn't answer", subject=control, todo="see what it is doing, and ask again"
+            ) from None
         except ConnectionError:
             data = b""
     if not data:
@@ -70,7 +72,7 @@ def ask(control: str, what: str, timeout: float | None = None) -> Reply | None:
     try:
         reply = decode(data, Reply)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise ControlError("what answers is no supervisor", subject=control) from None
+        raise ControlError("what answers is no supervisor", subject=control, todo="check --control") from None
     if reply.error:
         raise ControlError(reply.error, subject=control)
     return reply

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HANDOVER = "MIDFLIGHT_SERVE_HANDOVER"
 PROBE = "MIDFLIGHT_SERVE_PROBE"
 _GREATEST = 16 << 20
+_ANEW = "end the supervisor and start it anew"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -45,9 +46,11 @@ def received() -> Handover | None:
         handover = decode(os.pread(descriptor, _GREATEST, 0), Handover)
         os.close(descriptor)
     except (ValueError, OSError, msgspec.MsgspecError) as error:
-        raise ServeError(f"what the supervisor before handed over can't be read: {error}") from None
+        what = f"what the supervisor before handed over can't be read: {error}"
+        raise ServeError(what, todo=_ANEW) from None
     if handover.format != FORMAT:
-        raise ServeError(f"the supervisor before handed over in format {handover.format}, this one reads {FORMAT}")
+        what = f"the supervisor before handed over in format {handover.format}, this one reads {FORMAT}"
+        raise ServeError(what, todo=_ANEW)
     return handover
 
 

@@ -75,12 +75,13 @@ def environment(env_file: str | None) -> dict[str, str]:
     try:
         text = Path(env_file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(f"can't read the environment: {error}", subject=env_file) from None
+        todo = "give a text file that this user may read"
+        raise ServeError(f"can't read the environment: {error}", subject=env_file, todo=todo) from None
     for number, line in enumerate(text.splitlines(), 1):
         try:
             words = shlex.split(line, comments=True)
         except ValueError as error:
-            raise ServeError(f"line {number}: {error}", subject=env_file) from None
+            raise ServeError(f"line {number}: {error}", subject=env_file, todo="write it as NAME=value") from None
         if not words:
             continue
         name, equals, value = words[0].partition("=")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from midflight.serve.watching import FileWatch
 
 _log = logging.getLogger("midflight")
+_STOPPING = "start it anew when it has ended"
 
 
 class Supervisor:
@@ -96,7 +97,9 @@ class Supervisor:
         async with self._turn:
             if self._stop_asked.is_set():
                 return reports.outcome(
-                    self._generation, began, RestartRefusedError("the supervisor is stopping", stage="upgrade")
+                    self._generation,
+                    began,
+                    RestartRefusedError("the supervisor is stopping", stage="upgrade", todo=_STOPPING),
                 )
             descriptor = handover.pack(self._handover())
             try:
@@ -235,7 +238,9 @@ class Supervisor:
             self._next = None  # who asks from now on gets another one
             began = time.monotonic()
             if self._stop_asked.is_set():
-                return self._refuse(began, RestartRefusedError("the supervisor is stopping", stage="start"))
+                return self._refuse(
+                    began, RestartRefusedError("the supervisor is stopping", stage="start", todo=_STOPPING)
+                )
             self._state = "restarting"
             reports.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             before, self._generation = self._generation, self._generation + 1
@@ -264,7 +269,7 @@ class Supervisor:
     async def _replace(self, slots: Sequence[Slot]) -> None:
         """Start a worker for each place; when all are ready, end those before.  Raises `RestartRefusedError`."""
         if self._stop_asked.is_set():
-            raise RestartRefusedError("the supervisor was told to stop", stage="start")
+            raise RestartRefusedError("the supervisor was told to stop", stage="start", todo=_STOPPING)
         for slot in slots:
             await self._cancel_refill(slot)
         started = await self._start_all(slots)
@@ -288,7 +293,7 @@ class Supervisor:
             if late is not None:
                 raise reports.why(late, self.options.ready_timeout)
             if self._stop_asked.is_set():
-                raise RestartRefusedError("the supervisor was told to stop", stage="start")
+                raise RestartRefusedError("the supervisor was told to stop", stage="start", todo=_STOPPING)
             self._check_alive(self._slots[: slots[0].number - 1])
         except RestartRefusedError:
             await asyncio.gather(*(self._stop_process(one) for one in started))
@@ -323,7 +328,8 @@ class Supervisor:
             started = process.start(job, environment(self.options.env_file), inherited, self._on_files)
         except OSError as error:
             what = f"it can't be started: {error.strerror}"
-            raise RestartRefusedError(what, subject=f"worker {slot.number}", stage="start") from None
+            todo = "see that Python and the program are where they were"
+            raise RestartRefusedError(what, subject=f"worker {slot.number}", stage="start", todo=todo) from None
         except ServeError as error:
             raise RestartRefusedError(error.what, subject=error.subject, todo=error.todo, stage="start") from None
         self._starting.add(started)

@@ -93,7 +93,7 @@ def not_compared(old: SoakStats, new: SoakStats) -> Iterator[str]:
 
 def _errors(name: str, old: SoakStats, new: SoakStats, allowed: float) -> Iterator[str]:
     if new.errors >= MIN_ERRORS and wilson(new.errors, new.calls) > old.error_rate + allowed:
-        before = f"of the old version's {old.errors:,} of {old.calls:,}" if old.calls else "the old one wasn't called"
+        before = f"in the old version {old.errors:,} of {old.calls:,}" if old.calls else "the old one wasn't called"
         yield f"{name} fails: {new.errors:,} of {new.calls:,} calls; {before}"
 
 

@@ -202,7 +202,9 @@ class Caller:
     def _result(self, values: list[Any]) -> Any:
         results = self._results
         if len(values) != len(results):
-            raise MidflightError("the worker's answer has another form than its interface", subject=self.subject)
+            raise MidflightError(
+                "the worker's answer has another form than its interface", subject=self.subject, todo="report this"
+            )
         if len(results) == 1:
             convert = results[0]
             return values[0] if convert is None else convert(values[0])

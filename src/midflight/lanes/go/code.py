@@ -280,7 +280,7 @@ class GoCode(Objects):
             raise UnsupportedFunctionError(what, subject=f"{type(value).__name__}.{name}", todo="make the value anew")
         subject = f"{one.name}.{name}"
         if func.why:
-            raise UnsupportedFunctionError(func.why, subject=subject)
+            raise UnsupportedFunctionError(func.why, subject=subject, todo="export a method with simpler types")
         caller = self.callers.get(subject)
         if caller is None:
             caller = self.callers[subject] = Caller(self, wire.METHOD, found, self.types, subject)

@@ -184,7 +184,8 @@ def read_description(raw: Any) -> Description:
         made = msgspec.convert(raw, Description)
         _check(made.types, [made.root])
     except msgspec.MsgspecError as error:
-        raise BadLibraryError(f"what the worker says about a type can't be read ({error})") from None
+        what = f"what the worker says about a type can't be read ({error})"
+        raise BadLibraryError(what, todo="report this") from None
     return made
 
 

@@ -117,7 +117,8 @@ class Connection:
         deadline = time.monotonic() + state.connect_timeout
         with state.changed:
             if state.closed:
-                raise ConnectionLostError("the connection has been closed", subject=self.address.text)
+                what, todo = "the connection has been closed", "load it again"
+                raise ConnectionLostError(what, subject=self.address.text, todo=todo)
             self._start()
             while state.session is None or state.session.lost is not None:
                 if state.final and state.error is not None:
@@ -173,7 +174,8 @@ class Connection:
                     raise
                 except Exception as error:  # the interface is the other side's
                     what = f"the interface that the other side sent can't be used ({type(error).__name__}: {error})"
-                    raise InterfaceError(what, subject=self.address.text) from error
+                    todo = "see that both sides run the same version of midflight"
+                    raise InterfaceError(what, subject=self.address.text, todo=todo) from error
                 self._faces[offered.layout] = found
             return found
 
@@ -220,12 +222,12 @@ class Connection:
         found = self.faces(offered).get(face.function.qualified)
         if found is None:
             what = f"version {offered.version} on the other side has no such function"
-            raise MissingFunction(what, subject=face.name)
+            raise MissingFunction(what, subject=face.name, todo="dir(module) lists those that it has")
         return found
 
     def _unsteady(self, subject: str) -> ProtocolError:
         what = f"what the other side offers has changed {_MOST_CHANGES} times during this call"
-        return ProtocolError(what, subject=subject)
+        return ProtocolError(what, subject=subject, todo="call again when its swaps have come to an end")
 
     def seconds(self) -> float | None:
         """Return how long a call may take that is made now."""
@@ -272,7 +274,8 @@ class Connection:
         found = next((one for one in offered.interface.variables if one.name == name), None)
         if found is None:
             what = f"version {offered.version} on the other side has no variable {name!r}"
-            raise MissingVariableError(what, subject=self.address.text)
+            todo = "list(midflight.variables(module)) are those that it has"
+            raise MissingVariableError(what, subject=self.address.text, todo=todo)
         return self.faces(offered).terms, found
 
     # ---- swaps

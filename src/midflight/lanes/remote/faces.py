@@ -274,7 +274,8 @@ class Terms:
         subject = f"{self.module}.{variable.name}"
         match found:
             case Unsupported(name, _, reason):
-                raise UnsupportedFunctionError(f"its type {name} can't be read: {reason}", subject=subject)
+                what, todo = f"its type {name} can't be read: {reason}", "let a function of the library return it"
+                raise UnsupportedFunctionError(what, subject=subject, todo=todo)
             case Foreign():
                 return value.value if isinstance(value, Plain) else value
             case Pointer(target, _) if not isinstance(value, Handle):

@@ -64,7 +64,7 @@ class RemoteArtifact:
         """The way to where it is."""
         found = self._connection()
         if found is None:
-            raise UnloadedError("the connection has been closed", subject=str(self.path))
+            raise UnloadedError("the connection has been closed", subject=str(self.path), todo="load it again")
         return found
 
     def read(self) -> bytes:
@@ -327,7 +327,8 @@ class RemoteVariables:
     def _held(self) -> RemoteCode:
         code = self._code()
         if code is None:
-            raise UnloadedError("this version has been unloaded")
+            todo = "take them from the module again: midflight.variables(module)"
+            raise UnloadedError("this version has been unloaded", todo=todo)
         return code
 
     def _variable(self, code: RemoteCode, name: str) -> Variable:
@@ -335,7 +336,8 @@ class RemoteVariables:
         found = next((one for one in terms.interface.variables if one.name == name), None)
         if found is None:
             what = f"version {code.version} has no variable {name!r}"
-            raise MissingVariableError(what, subject=terms.module)
+            todo = "list(midflight.variables(module)) are those that it has"
+            raise MissingVariableError(what, subject=terms.module, todo=todo)
         return found
 
 

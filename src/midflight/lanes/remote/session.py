@@ -230,7 +230,9 @@ class Session:
             case Callback():
                 waiter = self._waiting.get(message.serial)
                 if waiter is None:
-                    gone = CallTimeoutError("the call that it belongs to was given up")
+                    gone = CallTimeoutError(
+                        "the call that it belongs to was given up", todo="give such calls more time"
+                    )
                     self._send(wire.frame(Answer(message.number, None, (), troubles.pack(gone))))
                 else:
                     waiter.arrived.put(message)
