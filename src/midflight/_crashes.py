@@ -119,24 +119,24 @@ def _go_back(control: Control, generation: Generation) -> str:
     if control.current is not generation:
         return f"version {number} of {control.name} isn't current any more"
     if not control.past:
-        return f"version {number} of {control.name} is its first and stays: call it at your own risk"
-    before = _number_before(control)
+        return f"version {number} of {control.name} stays current, as there is no version before it to go back to"
+    before = _version_before(control)
     if fall_back is None:
         return f"version {number} of {control.name} stays current"
     try:
         report = fall_back.now()
     except SwapInsideError:
         fall_back.later()
-        return f"{control.name} goes back to what version {before} was when this thread's calls into it have ended"
+        return f"{control.name} goes back to {before} when this thread's calls into it have ended"
     except MidflightError as error:
         return f"version {number} of {control.name} stays current, because going back failed: {error}"
     if report is None:
         return f"version {number} of {control.name} isn't current any more"
-    return f"{control.name} has gone back to what version {before} was, now version {report.new.number}"
+    return f"{control.name} has gone back to {before}, now version {report.new.number}"
 
 
-def _number_before(control: Control) -> str:
-    """Return the number that the artifact to go back to had."""
+def _version_before(control: Control) -> str:
+    """Name the version to go back to by the number that its artifact had."""
     sha256 = control.past[-1][0].sha256
     numbers = [one.version.number for one in tuple(control.generations) if one.version.artifact == sha256]
-    return str(numbers[-1]) if numbers else "before"
+    return f"what version {numbers[-1]} was" if numbers else "the version before"
