@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from midflight._control import control_of
-from midflight._errors import HookError, WorkerCrashedError
+from midflight._errors import HookError, MidflightError, WorkerCrashedError
 from midflight._lane import hooks_of
 from midflight._running import Running
 

@@ -18,6 +18,8 @@ GO_RUNTIME = "Go's runtime can't be unloaded"
 EXIT_HANDLERS = "it calls on_exit, and what that registers runs when the process ends, unloaded or not"
 
 GO_MARK = b"\xff Go buildinf:"
+_LINK = "link it with -shared"
+_AGAIN = "build it again, under another name that is renamed when it is complete"
 _SANITIZERS = re.compile(r"lib(?P<gcc>hwasan|asan|tsan)\.so|libclang_rt\.(?P<clang>hwasan|asan|tsan)")
 _NAMES = {"asan": "AddressSanitizer", "hwasan": "HWAddressSanitizer", "tsan": "ThreadSanitizer"}
 _ENTRIES = {kind: f"\0__{kind}_init\0".encode() for kind in _NAMES}

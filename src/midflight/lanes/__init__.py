@@ -61,7 +61,9 @@ def check(options: LaneOptions, *, hardened: bool = False) -> None:
         raise SourceError(what, todo="use 'here', 'worker', 'unix:/path/to/socket' or 'tcp:host:port'")
     if options.timeout is not None and not is_remote(options.lane):
         what = f"timeout={options.timeout!r} is for calls over a socket"
-        raise SourceError(what, todo="give limits=midflight.Limits(call=...) with lane='worker'; calls here can't be ended")
+        raise SourceError(
+            what, todo="give limits=midflight.Limits(call=...) with lane='worker'; calls here can't be ended"
+        )
     if options.workers < 1:
         raise SourceError(f"workers={options.workers} is too few", todo="use 1 or more")
 

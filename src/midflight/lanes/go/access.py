@@ -28,7 +28,9 @@ class Access:
         """The version."""
         code = self._code()
         if code is None:
-            raise UnloadedError("this version has been unloaded", todo="take them from the module again: midflight.variables(module)")
+            raise UnloadedError(
+                "this version has been unloaded", todo="take them from the module again: midflight.variables(module)"
+            )
         return code
 
     def names(self) -> list[str]:
