@@ -3,6 +3,7 @@
 Guarantees:
 - What is judged are the bytes in memory that are read, tried and mapped afterwards; nothing looks at the file again.
 - They are judged first: before anything parses, stores, compiles in, probes or loads them.
+- Where nothing is expected of a hardened module's library, it is one that only this user or root can have made.
 - A key that `load` was given holds for every later version of the module, whoever starts the swap.
 """
 
@@ -16,6 +17,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from midflight import _ownership
 from midflight._errors import IntegrityError, MidflightError, SourceError
 from midflight.build import files
 
@@ -130,7 +132,8 @@ def check_expect(expect: Any) -> Expected | None:
 class Expectations:
     """What one module's versions have to be.  Used by one swap at a time, and read by whoever watches its files."""
 
-    def __init__(self, at_load: Expected | None) -> None:
+    def __init__(self, at_load: Expected | None, *, hardened: bool = False) -> None:
+        self._hardened = hardened
         self._standing = at_load if isinstance(at_load, Signed) and at_load.standing else None
         self._seen = files.ABSENT
 
@@ -138,7 +141,7 @@ class Expectations:
         """Return the source's artifact.  Raises what that raises, and `IntegrityError` if it isn't as expected."""
         wanted = self._wanted(given)
         if not wanted:
-            return source.resolve()
+            return self._resolve_whoevers(source)
         self._seen = self._digest(source)
 
         def accept(data: bytes) -> None:
@@ -150,6 +153,15 @@ class Expectations:
                 raise
 
         return source.resolve(accept)
+
+    def _resolve_whoevers(self, source: Source) -> Artifact:
+        """Resolve what nobody has vouched for; then a hardened module takes only a library that nobody else made."""
+        library = source.library
+        if not self._hardened or library is None:
+            return source.resolve()
+        if library.exists():  # not yet, where a command makes it
+            _refuse_strangers(library)
+        return source.resolve(lambda _data: _refuse_strangers(library))
 
     def _wanted(self, given: Expected | None) -> list[Expected]:
         """Return all that has to hold: the module's own key, and what is asked for now."""
@@ -174,6 +186,19 @@ class Expectations:
 
     def _digest(self, source: Source) -> str:
         return "".join(files.digest(place) for place in self.inputs(source))
+
+
+def _refuse_strangers(library: Path) -> None:
+    try:
+        _ownership.check_file(library)
+    except OSError as error:
+        raise SourceError(f"the file can't be read ({error.strerror})", subject=str(library)) from error
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"another user may have made this library: {error.subject}: {error.what.rpartition(': ')[2]}",
+            subject=str(library),
+            todo="say which bytes are the right ones (expect=), or keep it where only you and root can write",
+        ) from None
 
 
 def _judge(expected: Expected, data: bytes, library: Path | None) -> None:

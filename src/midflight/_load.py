@@ -101,7 +101,7 @@ def load(
             new version on.
         compare: when its answers count as the same: "exact", a tolerance, or a function.
         hardened: map this and all later versions from sealed memory, so that nobody can change them, and refuse those
-            for which others could exchange what they need.
+            that another user may have made (unless ``expect`` vouches for them), or could give what they need.
         expect: the SHA-256 that the library must have, in hex, or `Signed`; else it is refused before anything reads
             it.  The key of a `Signed` holds for all later swaps too.
 
@@ -133,7 +133,8 @@ def load(
         options.compat = "any"  # what a swap may change is decided where the module is offered
     described = offered or _describe(source, flags=flags, build=build, artifact=artifact)
     module_name = name or described.name
-    control = Control(module_name, described, options, Services(module_name, provides), Expectations(expect))
+    expected = Expectations(expect, hardened=hardened)
+    control = Control(module_name, described, options, Services(module_name, provides), expected)
     generation = _transaction.first_generation(control, Trial(check_probe(probe), expect=expect))
     module = make_module(control, generation)
     if offered is not None:

@@ -62,11 +62,27 @@ def real_place(path: Path) -> Path:
     return Path(here)
 
 
+def check_file(path: Path) -> None:
+    """Refuse a file that another user has made, may change, or could exchange; links are followed as he could set them.
+
+    Raises as `real_place` does.
+    """
+    for _ in range(_MOST_LINKS):
+        path = real_place(path.parent) / path.name
+        found = path.lstat()
+        _check_step(found, str(path))
+        if not stat.S_ISLNK(found.st_mode):
+            return
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
 def _check_step(found: os.stat_result, path: str) -> None:
     """Refuse a name on the way that others can exchange.  Where all may write, the sticky bit keeps owners apart."""
     if not _is_trusted(found.st_uid):
         raise _refusal(path, f"it belongs to another user (number {found.st_uid})")
-    if stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_ISVTX:
+    is_shared_directory = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+    if stat.S_ISLNK(found.st_mode) or is_shared_directory:
         return
     # Many systems give each user a group of his own, and let it write.
     own_group = found.st_gid in {0, os.getegid()}

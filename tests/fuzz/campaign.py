@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-SLOW_SECONDS = 10.0
+SLOW_SECONDS = {"inspect": 10.0, "load": 30.0}
+"""A library that hangs takes the probe's ten seconds."""
+
 GREAT_GROWTH = 512 << 20
 ROOT = Path(__file__).parents[2]
 
@@ -43,9 +45,10 @@ class Outcome:
             self.refused[stage] += any(kinds)
             self.accepted[stage] += bool(kinds) and not any(kinds)
             self.kinds.update(f"{stage}: {kind}" for kind in kinds if kind)
-            self.slowest = max(self.slowest, answer[f"{stage} seconds"])
-            if answer[f"{stage} seconds"] > SLOW_SECONDS:
-                self.problems.append(f"{stage} took {answer[f'{stage} seconds']:.1f} s ({answer['how']})\n{again}")
+            seconds = answer[f"{stage} seconds"]
+            self.slowest = max(self.slowest, seconds)
+            if seconds > SLOW_SECONDS[stage]:
+                self.problems.append(f"{stage} took {seconds:.1f} s ({answer['how']})\n{again}")
         if answer["grown"] > GREAT_GROWTH:
             self.problems.append(f"it took {answer['grown'] >> 20} MiB of memory ({answer['how']})\n{again}")
         if "escaped" in answer:

@@ -156,7 +156,7 @@ def main() -> int:
             for number, data in enumerate(seeds(target)):
                 Path(directory, f"seed-{number}").write_bytes(data)
             words = [str(options.input)] if options.input else _words(options, directory)
-            print(f"{target}: seed {options.seed}, {options.runs} runs", flush=True)
+            print(f"{target}: seed {options.seed}", flush=True)
             command = [sys.executable, "-m", "tests.fuzz.guided", "--run", target, "--", *words]
             done = subprocess.run(command, cwd=ROOT, capture_output=not options.input, text=True, check=False)
         broke += done.returncode != 0
@@ -171,7 +171,7 @@ def main() -> int:
 def _words(options: argparse.Namespace, directory: str) -> list[str]:
     options.keep.mkdir(parents=True, exist_ok=True)
     return [
-        f"-runs={options.runs}",
+        f"-max_total_time={options.seconds}" if options.seconds else f"-runs={options.runs}",
         f"-seed={options.seed}",
         f"-timeout={SECONDS}",
         f"-rss_limit_mb={MEBIBYTES}",
@@ -186,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.guided", description=__doc__)
     parser.add_argument("targets", nargs="*", help=f"of: {', '.join(TARGETS)}; by default all")
     parser.add_argument("--runs", type=int, default=RUNS, help="inputs for each")
+    parser.add_argument("--seconds", type=int, help="how long for each, instead")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--input", type=Path, help="only this input, a file")
     parser.add_argument("--keep", type=Path, default=ROOT / "build" / "fuzz", help="where inputs that break one go")
