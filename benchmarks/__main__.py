@@ -13,7 +13,20 @@ from pathlib import Path
 from rich.console import Console
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-_NAMES = ("swaps", "memory", "calls", "pause", "save_to_live", "workers", "go", "state", "carry", "services", "probe")
+_NAMES = (
+    "swaps",
+    "memory",
+    "calls",
+    "pause",
+    "save_to_live",
+    "workers",
+    "go",
+    "state",
+    "carry",
+    "services",
+    "probe",
+    "hardened",
+)
 
 
 def main(chosen: list[str]) -> None:
@@ -33,6 +46,7 @@ def _run(names: tuple[str, ...]) -> None:
         calls,
         carry,
         go,
+        hardened,
         memory,
         pause,
         peers,
@@ -57,6 +71,7 @@ def _run(names: tuple[str, ...]) -> None:
         "carry": carry,
         "services": services,
         "probe": probe,
+        "hardened": hardened,
     }
     console = Console(stderr=True)
     with console.status("building the peers"):

@@ -161,11 +161,18 @@ def main() -> int:
             done = subprocess.run(command, cwd=ROOT, capture_output=not options.input, text=True, check=False)
         broke += done.returncode != 0
         if not options.input:
-            lines = done.stderr.splitlines()
-            print("\n".join(lines[-40:] if done.returncode else (one for one in lines if "DONE" in one)), flush=True)
-            if done.returncode:
-                print(f"again: python -m tests.fuzz.guided {target} --input {options.keep}/{target}-...", flush=True)
+            _tell(target, done, options.keep)
     return broke
+
+
+def _tell(target: str, done: subprocess.CompletedProcess[str], keep: Path) -> None:
+    """Print how it went; of what broke, the traceback (that is what goes to its output) and the fuzzer's last words."""
+    lines = done.stderr.splitlines()
+    if done.returncode == 0:
+        print("\n".join(line for line in lines if "DONE" in line), flush=True)
+        return
+    print(done.stdout, "\n".join(lines[-20:]), f"status {done.returncode}", sep="\n")
+    print(f"again: python -m tests.fuzz.guided {target} --input {keep}/...", flush=True)
 
 
 def _words(options: argparse.Namespace, directory: str) -> list[str]:
