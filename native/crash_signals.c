@@ -116,7 +116,8 @@ run_action(const struct sigaction *action, int number, siginfo_t *info, ucontext
     pthread_sigmask(SIG_SETMASK, &kept, NULL);
 }
 
-static void
+/* With a frame of its own, below that of `handle`: see `asked`. */
+__attribute__((noinline)) static void
 pass_on(const chain *before, int level, int number, siginfo_t *info, void *context)
 {
     int index = before != NULL ? before->count - 1 - level : -1;

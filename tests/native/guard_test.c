@@ -36,7 +36,11 @@ static void
 trap(void *unused)
 {
     (void)unused;
+#if defined(__aarch64__)
+    __asm__ volatile(".inst 0"); /* __builtin_trap is a breakpoint there */
+#else
     __builtin_trap();
+#endif
 }
 
 static void
@@ -298,6 +302,43 @@ test_registers_are_back(void)
     }
 }
 
+/* ---- calls that somebody else makes ---------------------------------------------------------------------------------- */
+
+static long
+crash_or_add(long a, long b, long c, long d, long e, long f, long g, volatile char *place)
+{
+    if (place != NULL) {
+        *place = 1;
+    }
+    return a + b + c + d + e + f + g;
+}
+
+/* All of its own variables are used after the call, so that some live in registers that a function keeps. */
+__attribute__((noinline)) static long
+add_through(volatile char *place, long a, long b, long c, long d, long e, long f)
+{
+    __typeof__(&crash_or_add) call = (__typeof__(&crash_or_add))(uintptr_t)mf_guard_call_through;
+    mf_guard_through guarded = {.through.function = (uintptr_t)crash_or_add, .through.outer = mf_through_innermost};
+    CHECK(mf_guard_ready());
+    mf_through_innermost = &guarded.through;
+    long sum = call(a, b, c, d, e, f, 7, place);
+    mf_through_innermost = guarded.through.outer;
+    CHECK(mf_guard_innermost == NULL);
+    const mf_crash *told = mf_guard_take(guarded.through.exception);
+    CHECK((told != NULL) == (place != NULL));
+    CHECK(told == NULL || (told->signal == SIGSEGV && told->address == (uintptr_t)place));
+    CHECK(sum == (place == NULL ? a + b + c + d + e + f + 7 : 0));
+    return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f;
+}
+
+static void
+test_calls_through(void)
+{
+    for (int i = 0; i < 100; i++) {
+        CHECK(add_through(i % 2 == 0 ? NULL : (volatile char *)16, 1, 2, 3, 4, 5, 6) == 91);
+    }
+}
+
 static void
 jump_to(void *data)
 {
@@ -388,6 +429,7 @@ main(void)
     test_a_later_action();
     test_state_is_back();
     test_registers_are_back();
+    test_calls_through();
     test_a_bad_address();
     test_threads_that_end();
     test_own_stack_stays();
