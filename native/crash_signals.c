@@ -13,9 +13,11 @@
 #include <unistd.h>
 
 #include "crash_frames.h"
+#include "guard.h"
 #include "leaving.h"
 
-enum { HANDLER_STACK = 64 * 1024, MOST_ACTIONS = 8 };
+enum { HANDLER_STACK = 256 * 1024, MOST_ACTIONS = 8 }; /* actions that know nothing of it run there too */
+enum { RED_ZONE = 128, SIGNAL_FRAME = 3584 }; /* what the kernel would have needed on the interrupted stack, about */
 
 static const int CRASHES[MF_ALL_CRASHES] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
 
@@ -37,6 +39,7 @@ typedef struct passing {
 static _Atomic mf_crash_watcher watchers[MF_WATCHERS];
 static chain *_Atomic chains[MF_ALL_CRASHES];
 static _Thread_local passing *innermost_passing __attribute__((tls_model("initial-exec")));
+static _Thread_local void *own_stack __attribute__((tls_model("initial-exec"))); /* that we have given this thread; or NULL */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* who arms; never taken in a handler */
 static chain *all_chains;
@@ -116,6 +119,37 @@ run_action(const struct sigaction *action, int number, siginfo_t *info, ucontext
     pthread_sigmask(SIG_SETMASK, &kept, NULL);
 }
 
+typedef struct frame_room {
+    volatile char *end;
+    bool found;
+} frame_room;
+
+static void
+look_for_room(void *data)
+{
+    frame_room *self = data;
+    self->end[0] = self->end[0];
+    self->end[-SIGNAL_FRAME] = self->end[-SIGNAL_FRAME];
+    self->found = true;
+}
+
+/* Whether the kernel could have run an action there: not on a stack that is used up, unless the program has given the thread
+ * another one.  The one that we are on may be ours. */
+static bool
+could_run(const struct sigaction *action, const void *context)
+{
+    stack_t stack;
+    sigaltstack(NULL, &stack);
+    uintptr_t top = mf_crash_stack_pointer(context), base = (uintptr_t)stack.ss_sp;
+    bool inside = top - base < stack.ss_size;
+    if (inside || ((action->sa_flags & SA_ONSTACK) != 0 && stack.ss_sp != own_stack)) {
+        return true;
+    }
+    frame_room room = {.end = (volatile char *)(top - RED_ZONE)};
+    mf_guard_plain(look_for_room, &room);
+    return room.found;
+}
+
 /* With a frame of its own, below that of `handle`: see `asked`. */
 __attribute__((noinline)) static void
 pass_on(const chain *before, int level, int number, siginfo_t *info, void *context)
@@ -126,10 +160,12 @@ pass_on(const chain *before, int level, int number, siginfo_t *info, void *conte
         return;
     }
     const struct sigaction *action = &before->actions[index];
+    bool fault = info->si_code > 0;
+    if (fault && (action->sa_handler == SIG_IGN || !could_run(action, context))) {
+        end_by(number, info); /* a fault can't be ignored */
+        return;
+    }
     if (action->sa_handler == SIG_IGN) {
-        if (info->si_code > 0) {
-            end_by(number, info); /* a fault can't be ignored */
-        }
         return;
     }
     passing self = {number, level, context, innermost_passing, &self};
@@ -267,6 +303,7 @@ free_stack(void *memory)
     if (sigaltstack(NULL, &found) == 0 && found.ss_sp == memory) {
         sigaltstack(&none, NULL);
     }
+    own_stack = NULL;
     munmap(memory, HANDLER_STACK);
 }
 
@@ -288,6 +325,7 @@ mf_crash_stack(void)
         munmap(stack.ss_sp, HANDLER_STACK);
         return false;
     }
+    own_stack = stack.ss_sp;
     return true;
 }
 

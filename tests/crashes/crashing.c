@@ -60,6 +60,10 @@ int fill_array(int *items, int count) { items[0] = count; return write_wild(); }
 int call_back(int (*function)(int), int value) { return function(value) + 1; }
 int call_back_and_crash(int (*function)(int), int value) { function(value); return write_wild(); }
 
+/* Waits in the callback, or crashes if there is none. */
+int meet(int (*function)(int), int value) { return function == NULL ? write_wild() : function(value) * 200 + VERSION; }
+int peek(const void *place) { return *(volatile const char *)place + 1; }
+
 /* ---- what must end the program ---- */
 
 int double_free(void)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import os
 import re
 import signal
@@ -96,6 +97,19 @@ def test_first_version_stays(crashing) -> None:
     for _ in range(3):
         assert "stays current, as there is no version before it to go back to" in str(crash(module.segv))
     assert module.whoami() == 7
+
+
+def test_bus_error_has_an_address(module, tmp_path) -> None:
+    """Of a page of a file that has become shorter."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(8192))
+    with path.open("r+b") as file:
+        pages = mmap.mmap(file.fileno(), 8192)
+        place = ctypes.addressof((ctypes.c_char * 8192).from_buffer(pages)) + 4096
+        file.truncate(4096)
+        error = crash(module.peek, ctypes.c_void_p(place))
+    assert (error.signal, error.address) == (signal.SIGBUS, place)
+    assert error.backtrace[0].startswith("peek (")
 
 
 def test_data_come_along(module) -> None:
@@ -209,6 +223,21 @@ def test_crash_around_a_crash(crashing) -> None:
     assert control_of(module).need_current().table.inside == 0
 
 
+def test_crash_passes_through_a_callback(module) -> None:
+    """From Python to C to Python to C: uncaught, it ends the outer call too, which has gone on in C meanwhile."""
+    errors: list[midflight.ModuleCrashed] = []
+
+    def inside(_value: int) -> int:
+        try:
+            return module.segv()
+        except midflight.ModuleCrashed as error:
+            errors.append(error)
+            raise
+
+    assert crash(module.call_back, inside, 5) is errors[0]
+    assert control_of(module).need_current().table.inside == 0
+
+
 def test_exception_of_a_callback_is_the_context(crashing) -> None:
     """What the callback had raised may be why."""
     module = midflight.load(crashing.make(1), on_crash="raise")
@@ -261,6 +290,32 @@ def test_threads_at_once(crashing, name) -> None:
     assert sum("has gone back" in str(error) for error in errors) == 1
     assert module.whoami() == 1
     assert control_of(module).need_current().table.inside == 0
+
+
+@pytest.mark.parametrize("carry", ["fresh", "auto"])
+def test_another_thread_is_inside_the_same_function(crashing, carry) -> None:
+    """Its call goes on in its version.  Nobody waits for it but data that are to move: then the error says who."""
+    module = midflight.load(crashing.make(1), on_crash="raise", name="crashing", carry=carry)
+    midflight.swap(module, crashing.make(2))
+    inside, go_on = threading.Event(), threading.Event()
+    results: list[int] = []
+
+    def wait(value: int) -> int:
+        inside.set()
+        assert go_on.wait(60)
+        return value
+
+    other = threading.Thread(target=lambda: results.append(module.meet(wait, 5)))
+    other.start()
+    assert inside.wait(60)
+    text = str(crash(module.meet, None, 1))
+    now = module.whoami()
+    go_on.set()
+    other.join()
+    assert results == [1002]
+    assert now == (1 if carry == "fresh" else 2)
+    assert ("has gone back to what version 1 was" if carry == "fresh" else "because going back failed") in text
+    assert carry == "fresh" or "meet" in text
 
 
 def test_floating_mode_and_signals_are_back(module) -> None:
