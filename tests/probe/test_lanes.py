@@ -67,25 +67,57 @@ def greeter(tmp_path):
     midflight.unload(module)
 
 
+LATER = """func later() int {
+	done := make(chan int)
+	go func() { panic("not this way") }()
+	return <-done
+}
+"""
+
+
 @pytest.mark.parametrize(
     ("body", "init", "kind", "words"),
     [
         ("3 * n", "", "check", "assert v.Double(2) == 4 (v.Double(2) is 6)"),
+        ("4 / (n - 2)", "", "check", "integer divide by zero"),
+        ("later()", "", "exit", "not this way"),
         ("2 * n", 'panic("not today")', "exit", "not today"),
+        ("2 * n", "for {}", "hang", "while it was loaded"),
+        ("2 * n", "os.Exit(3)", "exit", "status 3"),
     ],
+    ids=["wrong", "panic", "goroutine", "init panics", "init hangs", "init exits"],
 )
 def test_go_packages_are_probed_in_a_process_of_their_own(greeter, body: str, init: str, kind: str, words: str):
+    """A panic in a check's call is an exception there; any other ends the candidate's process, as it would a worker."""
     module, source = greeter
 
     @midflight.check(module)
     def doubles(v):
         assert v.Double(2) == 4
 
-    source.write_text(GO % (body, init))
+    source.write_text(_go(body, init))
     with pytest.raises(midflight.ProbeError) as caught:
-        midflight.swap(module)
+        midflight.swap(module, probe=midflight.Probe(timeout=3.0) if kind == "hang" else None)
     assert caught.value.kind == kind
-    assert words in str(caught.value)
+    assert words in f"{caught.value}\n{caught.value.text}"
     assert module.Double(4) == 8
     source.write_text(GO % ("n + n", ""))
     assert midflight.swap(module).stages["probe"] > 0
+
+
+def _go(body: str, init: str) -> str:
+    text = GO % (body, init)
+    if "os." in init:
+        text = text.replace("package main\n", 'package main\n\nimport "os"\n')
+    return f"{text}\n{LATER}" if "later" in body else text
+
+
+def test_a_first_go_package_that_panics_is_refused_without_a_probe(tmp_path):
+    """It runs in a process of its own, so the program is safe; nor is one left."""
+    source = tmp_path / "double.go"
+    source.write_text(GO % ("2 * n", 'panic("not today")'))
+    with pytest.raises(midflight.MidflightError, match="not today") as caught:
+        midflight.load(source, name="double")
+    assert caught.value.stage == "load"
+    source.write_text(GO % ("2 * n", ""))
+    assert midflight.load(source, name="double").Double(4) == 8

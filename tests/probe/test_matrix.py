@@ -1,6 +1,18 @@
 """Versions that crash, hang or exit, in every place where a probe runs code of theirs.
 
-Catches: a probe that lets one through, names the wrong place or reason, or loses the backtrace; a program that notices.
+================= ================================================================= =================================
+place             refused by the probe (here)                                       met without it
+================= ================================================================= =================================
+constructor       all                                                               tests/crashes/test_matrix.py
+check             all, of the program's and of the library's                        (only a probe runs checks)
+first call        all, if a check makes it                                          tests/crashes/test_matrix.py
+1,000th call      all, if a check makes so many                                     tests/crashes/test_matrix.py
+unload            all                                                               tests/crashes/test_matrix.py
+thread of its own all, while the probe lasts; a hang, if the library waits for it   tests/crashes/test_matrix.py
+================= ================================================================= =================================
+
+"All": a crash by each signal, a stack that is used up, a hang, each kind of exit, a C++ exception.  Catches: a probe
+that lets one through, names the wrong place or reason, or loses the backtrace; a program that notices.
 """
 
 from __future__ import annotations
@@ -55,9 +67,10 @@ STATUS = {"exit": 3, "leave": 4, "quick": 5}
 PLACES = {
     "constructor": "__attribute__((constructor)) static void place(void) { deed(); }",
     "c check": "int midflight_check_place(void) { deed(); return 0; }",
-    "python check": "int call(void) { deed(); return 0; }",
-    "destructor": "__attribute__((destructor)) static void place(void) { deed(); }",
-    "thread": """
+    "first call": "int call(void) { deed(); return 0; }",
+    "1,000th call": "int call(void) { static int calls; if (++calls == 1000) deed(); return calls; }",
+    "unload": "__attribute__((destructor)) static void place(void) { deed(); }",
+    "thread of its own": """
         static pthread_t thread;
         static void *run(void *data) { deed(); return data; }
         __attribute__((constructor)) static void begin(void) { pthread_create(&thread, NULL, run, NULL); }
@@ -67,18 +80,20 @@ PLACES = {
 WORDS = {
     "constructor": "while it was loaded, in a constructor",
     "c check": "in midflight_check_place (c-check-{deed}-source.c:",
-    "python check": "in the check calls_it (test_matrix.py:",
-    "destructor": "while it was unloaded",
-    "thread": "",  # it depends on when it comes to it
+    "first call": "in the check calls_it (test_matrix.py:",
+    "1,000th call": "in the check calls_it (test_matrix.py:",
+    "unload": "while it was unloaded",
+    "thread of its own": "",  # it depends on when it comes to it
 }
 
 
 def calls_it(v):
-    v.call()
+    for _ in range(1000):
+        v.call()
 
 
 def _candidate(calc: Calc, deed: str, place: str):
-    if place == "python check":
+    if "call" in place:
         midflight.check(calc.module)(calls_it)
     text = f"{HEAD} __attribute__((noinline)) static void deed(void) {{ {DEEDS[deed]} }} {PLACES[place]}"
     return calc.library(f"{place.replace(' ', '-')}-{deed}", text, "-pthread")
@@ -92,9 +107,9 @@ def test_a_crash_is_refused_with_its_place(calc: Calc, deed: str, place: str):
     assert error.signal == SIGNALS[deed]
     assert SIGNALS[deed].name in str(error)
     assert WORDS[place].format(deed=deed) in str(error)
-    if (deed, place) == ("overflow", "thread"):
+    if (deed, place) == ("overflow", "thread of its own"):
         return  # a thread of the library's has no other stack to say anything from
-    assert ("in a thread of its own" in str(error)) == (place == "thread")
+    assert ("in a thread of its own" in str(error)) == (place == "thread of its own")
     culprit = "overflow" if deed == "overflow" else "deed"
     assert any(frame.startswith(culprit) and "-source.c:" in frame for frame in error.backtrace)
     if deed == "crash":
@@ -107,7 +122,7 @@ def test_a_hang_is_refused_and_says_where(calc: Calc, place: str):
     assert error.kind == "hang"
     assert "within 1 s" in str(error)
     assert WORDS[place].format(deed="hang") in str(error)
-    culprit = "midflight_check_join" if place == "thread" else "deed"
+    culprit = "midflight_check_join" if place == "thread of its own" else "deed"
     assert error.backtrace[0].startswith(culprit)
 
 
@@ -122,7 +137,7 @@ def test_an_exit_is_refused_with_its_status(calc: Calc, deed: str, place: str):
 
 def test_a_thread_that_hangs_and_that_nobody_waits_for_is_told(calc: Calc):
     """Threads that serve look the same: there is no telling them from ones that hang."""
-    text = PLACES["thread"].replace("int midflight_check_join(void)", "int join(void)")
+    text = PLACES["thread of its own"].replace("int midflight_check_join(void)", "int join(void)")
     text = f"{HEAD} static void deed(void) {{ {DEEDS['hang']} }} {text}"
     report = calc.swap(calc.library("serving", text, "-pthread"))
     assert any("its unloading couldn't be tried" in warning and "thread" in warning for warning in report.warnings)
