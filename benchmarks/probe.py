@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers import Peers
 
-_ROUNDS = 15
+_ROUNDS, _PROGRAMS = 15, 7
 _MARK = 0x5EED5EED
 _TEXT = f"""
 static const volatile int mark = {_MARK};
@@ -58,7 +60,50 @@ def run(_peers: Peers) -> Iterator[Result]:
         (Target("ms added to a swap", warm, 20),),
         {"without a process that is ready": cold, "of bytes that have passed before": known},
     )
+    yield _first_load()
     yield _process()
+
+
+_LOAD = """
+import sys, time
+import midflight
+start = time.perf_counter()
+midflight.load(sys.argv[1])
+print(time.perf_counter() - start)
+"""
+
+
+def _first_load() -> Result:
+    """Measure first loads in programs of their own: of new bytes, of known ones, and with the probe turned off."""
+    found: dict[str, list[float]] = {"new": [], "known": [], "off": [], "source": [], "source, off": []}
+    with tempfile.TemporaryDirectory() as name:
+        versions = _versions(Path(name))
+        for number in range(_PROGRAMS):
+            library, source = next(versions), Path(name) / f"source{number}.c"
+            _load(library, probe=False)  # its interface is read, as it is when the others load it
+            found["new"].append(_load(library))
+            found["known"].append(_load(library))
+            found["off"].append(_load(library, probe=False))
+            source.write_text(f"{_TEXT}int built{number};\n", "utf-8")
+            found["source"].append(_load(source))
+            source.write_text(f"{_TEXT}int again{number};\n", "utf-8")
+            found["source, off"].append(_load(source, probe=False))
+    took = {name: statistics.median(times) for name, times in found.items()}
+    parts = {
+        "of bytes that have passed before": took["known"] - took["off"],
+        "of a source that is built": took["source"] - took["source, off"],
+    }
+    return Result(
+        "probe of a first version: added to load() of a small library", took["new"] - took["off"], "ms", parts=parts
+    )
+
+
+def _load(source: Path, *, probe: bool = True) -> float:
+    """Return the milliseconds that a program's load takes."""
+    environment = {**os.environ, "MIDFLIGHT_PROBE": "" if probe else "off"}
+    command = [sys.executable, "-c", _LOAD, str(source)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return float(done.stdout) * 1e3
 
 
 def until_ready() -> None:
