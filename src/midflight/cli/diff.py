@@ -13,6 +13,7 @@ from midflight._version import Carried
 from midflight.artifact import compare, compare_layouts, reader
 from midflight.build.go_host import is_go_host
 from midflight.cli import progress
+from midflight.inspection.hosting import reason_for_worker
 from midflight.state.forecast import Forecast, forecast
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def read(source: str, options: Options, console: Console) -> Side:
 
             api = model.read_api(data)
             return Side(source, interface.interface_of(api), data, api)
+        reason_for_worker(data)  # raises for what no swap would get past: a program, an extension module
         found = reader.read_interface(data, sha256=artifact.sha256, declared=options.header())
         return Side(source, found, data, None)
     except MidflightError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from midflight.cli.console import mark, one_line, say
+from midflight.cli.type_names import plain_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ _TABLED = {"size", "field", "place"}
 """The parts of a change that a struct's table shows."""
 
 _STYLES = {"refused": "red", "migrated": "cyan", "dropped": "yellow", "left": "yellow"}
-_WIDEST = 28
+_WIDEST = 32
 _NARROWEST = 24
 _TITLES = {
     "function": "functions, for their callers",
@@ -46,7 +47,7 @@ def show(found: Diff, console: Console) -> None:
     _data(console, "variables, where the program has changed them", found.data.variables, found)
     _data(console, "structs, where there are typed blocks of them", found.data.types, found)
     for warning in found.data.warnings:
-        say(console, "news", Text(one_line(warning), style="yellow"))
+        say(console, "news", Text(_plain(warning), style="yellow"))
     verdict = "a swap would go through" if found.compatible else "a swap would be refused"
     say(console, "done" if found.compatible else "refused", Text(verdict, style="bold"))
 
@@ -63,7 +64,7 @@ def _changes(console: Console, title: str, changes: Sequence[Change]) -> None:
     if changes:
         _title(console, title)
         for change in changes:
-            _line(console, _kind(change.compatible), f"{one_line(change.subject)}: ", one_line(change.detail))
+            _line(console, _kind(change.compatible), f"{_plain(change.subject)}: ", _plain(change.detail))
             _parts(console, change)
         console.print()
 
@@ -88,15 +89,15 @@ def _parts(console: Console, change: Change) -> None:
     for part in change.parts:
         label = f"{part.position}. {part.name}".strip()
         how = part.new if part.old == part.new else f"{part.old or 'none'} {arrow} {part.new or 'none'}"
-        console.print(Text.assemble("      ", label.ljust(16), "  ", (one_line(str(how)), "dim")))
+        console.print(Text.assemble("      ", label.ljust(16), "  ", (_plain(str(how)), "dim")))
 
 
 def _layout(console: Console, layout: Layout) -> None:
     arrow = _arrow(console)
     note = ", callers have nothing to do with it" if layout.compatible else ""
     size = f"{layout.old_size} {arrow} {layout.new_size}" if layout.old_size != layout.new_size else layout.new_size
-    _title(console, f"{one_line(layout.name)}: {size} bytes{note}")
-    cells = [(row.name, _place(row.old), f"{arrow} {_place(row.new)}") for row in layout.fields]
+    _title(console, f"{_plain(layout.name)}: {size} bytes{note}")
+    cells = [(row.name, _plain(_place(row.old)), f"{arrow} {_place(row.new)}") for row in layout.fields]
     _rows(console, cells, [_kind(row.compatible) for row in layout.fields], same=[row.same for row in layout.fields])
     console.print()
 
@@ -105,7 +106,8 @@ def _place(place: Place | None) -> str:
     if place is None:
         return "none"
     if place.bits is not None:
-        return f"{place.type}, {place.bits} bits at bit {place.bit_offset}"
+        byte, bit = divmod(place.bit_offset or 0, 8)
+        return f"{place.type} at {byte}, bit {bit}, {place.bits} bit{'' if place.bits == 1 else 's'}"
     size = "" if place.size is None else f", {place.size} byte{'' if place.size == 1 else 's'}"
     return f"{place.type} at {place.offset}{size}"
 
@@ -114,11 +116,11 @@ def _rows(
     console: Console, cells: Sequence[tuple[str, str, str]], kinds: Sequence[str], same: Sequence[bool] = ()
 ) -> None:
     """Print a table of three columns; ``same``: of which rows the last one is left out."""
-    names = min(_WIDEST, max((len(one_line(name)) for name, _, _ in cells), default=0))
+    names = min(_WIDEST, max((len(_plain(name)) for name, _, _ in cells), default=0))
     words = min(_WIDEST, max((len(word) for _, word, _ in cells), default=0))
     for number, (name, word, rest) in enumerate(cells):
-        shown = "" if same and same[number] else one_line(rest)
-        head = f"{one_line(name).ljust(names)}  {word.ljust(words) if shown else word}"
+        shown = "" if same and same[number] else _plain(rest)
+        head = f"{_plain(name).ljust(names)}  {word.ljust(words) if shown else word}"
         _line(console, kinds[number], f"{head}  ", shown, style=_STYLES.get(word, ""))
 
 
@@ -148,3 +150,7 @@ def _broken(text: str, width: int) -> list[str]:
 
 def _arrow(console: Console) -> str:
     return "->" if console.options.ascii_only else "→"
+
+
+def _plain(text: str) -> str:
+    return plain_types(one_line(text))

@@ -14,6 +14,7 @@ from rich.text import Text
 import midflight
 from midflight.cli import progress
 from midflight.cli.console import one_line
+from midflight.cli.type_names import plain_types
 from midflight.inspection.schema import schema
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ _VERDICT_STYLES = {
     "needs a worker": "magenta",
     "refused": "red",
 }
-_STRING = "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >"
-_ALLOCATOR = re.compile(r", std::allocator<[^<>]*(?:<[^<>]*> ?)*>(?= ?[>,])")
 _LONGEST_TYPE = 60
 _FATES = {"refused": "red", "left": "yellow"}
 
@@ -169,7 +168,7 @@ def _sections(found: Inspection, most: int) -> Iterator[tuple[str, RenderableTyp
 
 def _offers(found: Inspection, most: int) -> RenderableType:
     lines = [one.declaration for one in found.exports.functions]
-    shown = [_hanging(Text(_plain_types(one_line(line)))) for line in _first(lines, most)]
+    shown = [_hanging(Text(plain_types(one_line(line)))) for line in _first(lines, most)]
     if found.exports.undescribed:
         shown.append(_hanging(Text(f"undescribed: {_listed(found.exports.undescribed, most)}", style="dim")))
     if found.exports.hooks:
@@ -267,13 +266,8 @@ def _hanging(text: Text) -> RenderableType:
     return table
 
 
-def _plain_types(text: str) -> str:
-    """Return C++ types as people write them, as far as that is a matter of words."""
-    return _ALLOCATOR.sub("", text.replace(_STRING, "std::string"))
-
-
 def _type(text: str, most: int) -> str:
-    plain = one_line(_plain_types(text))
+    plain = plain_types(one_line(text))
     return plain if len(plain) <= _LONGEST_TYPE or most > _SHOWN else f"{plain[:_LONGEST_TYPE]}…"
 
 
