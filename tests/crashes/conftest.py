@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from midflight.records import history, places
 from tests.conftest import Workshop
 
 SOURCE = Path(__file__).with_name("crashing.c").read_text()
@@ -82,3 +83,15 @@ class Programs:
 def programs(tmp_path: Path) -> Programs:
     """A place for programs."""
     return Programs(tmp_path)
+
+
+def remembered(programs: Programs, name: str = "program.py") -> history.History:
+    """Return what a program knows at its next start."""
+    os.environ["XDG_STATE_HOME"], before = str(programs.state), os.environ["XDG_STATE_HOME"]
+    try:
+        directory = places.directory(os.path.realpath(programs.root / name))
+        with history.changing(directory) as found:
+            history.take_in(directory, found)
+        return found
+    finally:
+        os.environ["XDG_STATE_HOME"] = before

@@ -7,13 +7,12 @@ planted record that does any harm.
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
 
-from midflight.records import history, places
-from tests.crashes.conftest import Programs
+from midflight.records import history
+from tests.crashes.conftest import Programs, remembered
 
 LOAD = """
 import logging
@@ -36,18 +35,6 @@ def start(programs, crashing):
         return programs.run(LOAD, library, action, *more, name=name)
 
     return run
-
-
-def remembered(programs, name: str = "program.py") -> history.History:
-    """Return what a program knows at its next start."""
-    os.environ["XDG_STATE_HOME"], before = str(programs.state), os.environ["XDG_STATE_HOME"]
-    try:
-        directory = places.directory(os.path.realpath(programs.root / name))
-        with history.changing(directory) as found:
-            history.take_in(directory, found)
-        return found
-    finally:
-        os.environ["XDG_STATE_HOME"] = before
 
 
 # ---- twice in a row --------------------------------------------------------------------------------------------------
