@@ -10,6 +10,7 @@ import importlib
 import struct
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from typing import NamedTuple
 
 from midflight._errors import BadLibraryError, InterfaceError, WrongMachineError
@@ -46,6 +47,7 @@ _ZLIB_RATIO = 1032
 """The most that zlib can make of one byte; a section that claims more lies about its size."""
 
 _LARGEST_SECTION = 1 << 32
+_PIECE = 1 << 16
 
 
 class Section(NamedTuple):
@@ -110,6 +112,29 @@ class Elf:
                 return _inflate_old(self._contents(old), name)
         return b""
 
+    def holds(self, name: str) -> bool:
+        """Tell whether a section is there and has contents, without a look at these."""
+        found = self.sections.get(name) or self.sections.get(f".z{name[1:]}")
+        return found is not None and found.type != _SHT_NOBITS and found.size > 0
+
+    def inflated_size(self, name: str) -> int:
+        """Return how many bytes a section takes in memory once it is decompressed, as it claims; 0 if it isn't.
+
+        Raises `BadLibraryError` for a claim that can't be true.
+        """
+        found = self.sections.get(name) or self.sections.get(f".z{name[1:]}")
+        if found is None:
+            return 0
+        raw = self.data[found.offset : found.offset + _COMPRESSION.size]
+        if found.flags & _SHF_COMPRESSED and len(raw) == _COMPRESSION.size:
+            kind, _, size, _ = _COMPRESSION.unpack(raw)
+        elif found.name.startswith(".z"):
+            kind, size = _COMPRESS_ZLIB, int.from_bytes(raw[4:12], "big")
+        else:
+            return 0
+        _check_claim(kind, found.size, size, name)
+        return int(size)
+
     def view(self, name: str) -> memoryview:
         """Return the same as `section`, without a copy of what isn't compressed."""
         found = self.sections.get(name)
@@ -144,11 +169,11 @@ class Elf:
     def _contents(self, section: Section) -> bytes:
         if section.type == _SHT_NOBITS:
             return b""
-        raw = self.data[section.offset : section.offset + section.size]
+        raw = memoryview(self.data)[section.offset : section.offset + section.size]
         if len(raw) != section.size:
             raise _bad(f"section {section.name} lies outside the file")
         if not section.flags & _SHF_COMPRESSED:
-            return raw
+            return bytes(raw)
         try:
             kind, _, size, _ = _COMPRESSION.unpack_from(raw)
         except struct.error as error:
@@ -306,25 +331,41 @@ def _undefined(symbols: bytes, names: bytes, versions: bytes) -> dict[str, bool]
     return found
 
 
-def _decompress(kind: int, raw: bytes, size: int, name: str) -> bytes:
-    if size > _LARGEST_SECTION:
+def _check_claim(kind: int, compressed: int, size: int, name: str) -> None:
+    """Refuse a size that so few bytes can't become."""
+    if size > _LARGEST_SECTION or (kind == _COMPRESS_ZLIB and size > compressed * _ZLIB_RATIO):
         raise _bad(f"section {name} claims to be {size} bytes long")
+
+
+def _decompress(kind: int, raw: memoryview, size: int, name: str) -> bytes:
+    _check_claim(kind, len(raw), size, name)
     if kind == _COMPRESS_ZSTD:
         return _decompress_zstd(raw, size, name)
     if kind != _COMPRESS_ZLIB:
         raise _bad(f"section {name} is compressed in an unknown way")
-    if size > len(raw) * _ZLIB_RATIO:
-        raise _bad(f"section {name} claims to be {size} bytes long")
     try:
-        result = zlib.decompressobj().decompress(raw, max(size, 1))
+        return _inflate(raw, size, name)
     except zlib.error as error:
         raise _bad(f"section {name} can't be decompressed") from error
-    if len(result) != size:
+
+
+def _inflate(raw: memoryview, size: int, name: str) -> bytes:
+    """Decompress by pieces, so that nothing is in memory twice."""
+    result, inflater = BytesIO(), zlib.decompressobj()
+    if size:
+        result.seek(size - 1)
+        result.write(b"\0")
+        result.seek(0)
+    for start in range(0, len(raw), _PIECE):
+        if result.tell() == size:
+            break
+        result.write(inflater.decompress(raw[start : start + _PIECE], size - result.tell()))
+    if result.tell() != size:
         raise _bad(f"section {name} is truncated")
-    return result
+    return result.getvalue()
 
 
-def _decompress_zstd(raw: bytes, size: int, name: str) -> bytes:
+def _decompress_zstd(raw: memoryview, size: int, name: str) -> bytes:
     try:
         zstandard = importlib.import_module("zstandard")  # optional: only few libraries are compressed this way
     except ImportError as error:
@@ -343,4 +384,4 @@ def _inflate_old(raw: bytes, name: str) -> bytes:
     """Decompress a ``.zdebug_*`` section, the way that came before SHF_COMPRESSED."""
     if raw[:4] != b"ZLIB":
         raise _bad(f"section {name} is compressed in an unknown way")
-    return _decompress(_COMPRESS_ZLIB, raw[12:], int.from_bytes(raw[4:12], "big"), name)
+    return _decompress(_COMPRESS_ZLIB, memoryview(raw)[12:], int.from_bytes(raw[4:12], "big"), name)

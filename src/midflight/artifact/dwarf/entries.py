@@ -29,7 +29,7 @@ from midflight.artifact.dwarf.forms import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from midflight.artifact.dwarf.forms import Value
+    from midflight.artifact.dwarf.forms import Known, Value
     from midflight.artifact.elf import Elf
 
 _DWARF32_LIMIT = 0xFFFFFFF0
@@ -258,6 +258,7 @@ class Debug:
         self.types_start = len(info)
         self.data = memoryview(bytes(info) + types) if types else info
         self._tables: dict[tuple[int, int, int, int], dict[int, Abbreviation]] = {}
+        self._known: Known = {}
         self._shapes: dict[tuple[int, int, int, int], _core.Dies] = {}
         self.units: list[Unit] = []
         offset = 0
@@ -309,7 +310,8 @@ class Debug:
         """Return the table of abbreviations of a unit."""
         key = _key(unit)
         if key not in self._tables:
-            self._tables[key] = read_abbreviations(self.section(".debug_abbrev"), unit.abbreviations_at, unit.width)
+            data = self.section(".debug_abbrev")
+            self._tables[key] = read_abbreviations(data, unit.abbreviations_at, unit.width, self._known)
         return self._tables[key]
 
     def shapes(self, unit: Unit) -> _core.Dies:

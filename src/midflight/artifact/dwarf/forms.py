@@ -38,17 +38,24 @@ class DwarfError(Exception):
     """The debug information is damaged, or of a kind that isn't read."""
 
 
+Specs: TypeAlias = "tuple[tuple[int, int, int, int], ...]"
+"""Of each attribute: its number, its form, that form's width, and the value where the form says it."""
+
+
 class Abbreviation:
     """The shape of an entry: its tag, whether it has children, and its attributes' forms."""
 
     __slots__ = ("children", "forms", "indirect", "specs", "tag")
 
-    def __init__(self, tag: int, children: bool, specs: list[tuple[int, int, int, int]]) -> None:  # noqa: FBT001
+    def __init__(self, tag: int, children: bool, specs: Specs) -> None:  # noqa: FBT001
         self.tag = tag
         self.children = children
         self.specs = specs
         self.forms = {attribute: form for attribute, form, _, _ in specs}
         self.indirect = Form.INDIRECT in self.forms.values()
+
+
+Known: TypeAlias = dict[tuple[int, bool, Specs], Abbreviation]
 
 
 def form_width(form: int, version: int, address_size: int, offset_size: int) -> int:
@@ -66,8 +73,11 @@ def form_width(form: int, version: int, address_size: int, offset_size: int) -> 
     return width
 
 
-def read_abbreviations(data: bytes, at: int, width: Callable[[int], int]) -> dict[int, Abbreviation]:
-    """Read the table of abbreviations at an offset; ``width`` gives the width of a form."""
+def read_abbreviations(data: bytes, at: int, width: Callable[[int], int], known: Known) -> dict[int, Abbreviation]:
+    """Read the table of abbreviations at an offset; ``width`` gives the width of a form.
+
+    Units have tables of their own that hold the same shapes over and over: ``known`` keeps one of each.
+    """
     found: dict[int, Abbreviation] = {}
     while True:
         code, at = read_uleb(data, at)
@@ -86,7 +96,10 @@ def read_abbreviations(data: bytes, at: int, width: Callable[[int], int]) -> dic
             if form == Form.IMPLICIT_CONST:
                 implicit, at = read_sleb(data, at)
             specs.append((attribute, form, width(form), implicit))
-        found[code] = Abbreviation(tag, children, specs)
+        shape = (tag, children, tuple(specs))
+        if shape not in known:
+            known[shape] = Abbreviation(*shape)
+        found[code] = known[shape]
 
 
 def read_uleb(data: bytes, at: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from midflight.artifact.interface import Function, Param
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from midflight.artifact.dwarf.entries import Entry
+    from midflight.artifact.dwarf.entries import Debug, Entry
     from midflight.artifact.dwarf.lines import FileNames
     from midflight.artifact.dwarf.types import TypeReader
 
@@ -51,18 +52,16 @@ class FunctionReader:
         for symbol in self._symbols.values():
             self._at.setdefault(symbol.address, []).append(symbol)
         self._found: dict[str, _Found] = {}
-        self._by_name: dict[str, Entry] = {}
+        self._nowhere = array("Q")  # there are many, and few are ever asked for
+        self._debug: Debug | None = None
         self._left_out: set[str] = set()
 
     def consider(self, entry: Entry) -> None:
         """Take a function's entry, if it is the definition of an exported function."""
         address = entry.address(At.LOW_PC)
         if address is None:
-            # Split into a hot and a cold part, or folded with another function that does the same: no entry says where
-            # it is, but its name is the symbol's.
-            symbol = self._symbols.get(_linkage_name(entry) or resolved_name(entry))
-            if symbol is not None and origin(entry, At.EXTERNAL) is not None:
-                self._by_name.setdefault(symbol.name, entry)
+            self._nowhere.append(entry.offset)
+            self._debug = entry.unit.debug
             return
         here = self._at.get(address)
         if here is None:
@@ -95,10 +94,24 @@ class FunctionReader:
         return _named([item for item in found if item is not None])
 
     def _take_by_name(self) -> None:
-        for name, entry in self._by_name.items():
-            known = self._found.get(name)
-            if known is None or not known.exact:
+        """Find functions that are split into a hot and a cold part, or folded with another one that does the same.
+
+        No entry says where these are, but its name is the symbol's.
+        """
+        missing = {name for name, symbol in self._symbols.items() if not self._is_found(symbol)}
+        if not missing or self._debug is None:
+            return
+        for offset in self._nowhere:
+            entry = self._debug.entry(offset)
+            name = _linkage_name(entry) or resolved_name(entry)
+            if name in missing and origin(entry, At.EXTERNAL) is not None:
+                missing.discard(name)
                 self._found[name] = _Found(entry, exact=True)
+
+    def _is_found(self, symbol: Symbol) -> bool:
+        """Tell whether an entry says that it is this symbol's, or nobody would want it; see `_function`."""
+        known = self._found.get(symbol.name)
+        return (known is not None and known.exact) or (symbol.weak and symbol.name.startswith(("_Z", "_R")))
 
     def unknown(self) -> tuple[str, ...]:
         """Return the exported functions that no entry describes, sorted."""

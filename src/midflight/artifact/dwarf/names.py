@@ -7,6 +7,8 @@ function and the spelling of its parameters' types, as the source wrote them.
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from midflight.artifact.dwarf.constants import C_LANGUAGES, CPP_LANGUAGES, GO, RUST, ZIG, At, Tag
@@ -100,7 +102,7 @@ class Scopes:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
         self._kind = dialect(unit)
-        self._children: dict[int, list[tuple[int, int]]] = {}
+        self._children: dict[int, array[int]] = {}
         self._paths: dict[int, tuple[Entry, ...]] = {}
 
     def parents(self, offset: int) -> tuple[Entry, ...]:
@@ -138,17 +140,12 @@ class Scopes:
     def _holder(self, holder: Entry, offset: int) -> Entry | None:
         ranges = self._children.get(holder.offset)
         if ranges is None:
-            ranges = self._children[holder.offset] = list(self._unit.level(holder, _SCOPE_TAGS))
-        low, high = 0, len(ranges)
-        while low < high:
-            middle = (low + high) // 2
-            if ranges[middle][1] <= offset:
-                low = middle + 1
-            else:
-                high = middle
-        if low < len(ranges) and ranges[low][0] <= offset:
-            return self._unit.entry(ranges[low][0])
-        return None
+            ranges = self._children[holder.offset] = array("Q")
+            for place in self._unit.level(holder, _SCOPE_TAGS):
+                ranges.extend(place)
+        # Beginnings and ends take turns, and both only grow; so an odd number of them lies before what is inside one.
+        before = bisect_right(ranges, offset)
+        return self._unit.entry(ranges[before - 1]) if before % 2 else None
 
 
 def scope_name(entry: Entry) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from midflight._errors import InterfaceError
+from midflight._errors import BadLibraryError, InterfaceError
 from midflight.artifact.dwarf.constants import At, Tag
 from midflight.artifact.dwarf.entries import Debug, Entry, Unit, tag_set
 from midflight.artifact.dwarf.forms import DwarfError
@@ -52,11 +52,13 @@ def read(data: bytes) -> Interface:
     functions.
     """
     elf = Elf(data)
-    if not elf.view(".debug_info"):
+    if not elf.holds(".debug_info"):
         what = "the library has no debug information, so that its functions' types aren't known"
         raise InterfaceError(what, todo=_ADVICE)
     try:
         return _Reader(elf).read()
+    except BadLibraryError:
+        raise  # the file itself is damaged: a section lies outside it, or can't be decompressed
     except _DAMAGE as error:
         what = f"the library's debug information can't be read ({error or type(error).__name__})"
         raise InterfaceError(what, todo=_ADVICE) from error
