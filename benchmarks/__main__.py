@@ -26,6 +26,7 @@ _NAMES = (
     "services",
     "probe",
     "hardened",
+    "doctor",
 )
 
 
@@ -45,6 +46,7 @@ def _run(names: tuple[str, ...]) -> None:
     from benchmarks import (  # noqa: PLC0415
         calls,
         carry,
+        doctor,
         go,
         hardened,
         memory,
@@ -72,6 +74,7 @@ def _run(names: tuple[str, ...]) -> None:
         "services": services,
         "probe": probe,
         "hardened": hardened,
+        "doctor": doctor,
     }
     console = Console(stderr=True)
     with console.status("building the peers"):
