@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from midflight.cli.loading import Options
-    from midflight.inspection.model import Finding, Inspection
+    from midflight.inspection.model import Finding, Inspection, Needed
 
-_SHOWN = 8
+_SHOWN, _FEW = 8, 4
 _WIDEST = 100
 _STYLES = {
     "note": "dim",
@@ -42,6 +42,9 @@ _VERDICT_STYLES = {
     "refused": "red",
 }
 _LONGEST_TYPE = 60
+_COMPILERS = frozenset({"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__", "__cxa_finalize"})
+"""What every library asks for by itself."""
+
 _FATES = {"refused": "red", "left": "yellow"}
 
 
@@ -97,7 +100,7 @@ def _head(found: Inspection) -> RenderableType:
     verdict = Text.assemble(
         (one_line(found.path), "bold"), ": ", (found.verdict, f"bold {_VERDICT_STYLES[found.verdict]}")
     )
-    if given := _given(found):
+    if found.verdict != "refused" and (given := _given(found)):
         verdict.append(f", given {given}", "cyan")
     facts = [found.kind, f"{found.machine} ({found.bits}-bit)" if found.machine else "", f"{found.size:,} bytes"]
     if found.soname:
@@ -122,7 +125,8 @@ def _debug(found: Inspection) -> str:
     if debug is None or debug.state == "none":
         return "no debug information" + ("" if debug is None or debug.symbols else ", stripped")
     language = f", {debug.language}" if debug.language else ""
-    return f"debug information: {debug.state}{language}" + (f", {debug.compressed}" if debug.compressed else "")
+    state = "in another file" if debug.state == "separate" else debug.state
+    return f"debug information: {state}{language}" + (f", {debug.compressed}" if debug.compressed else "")
 
 
 def _finding(finding: Finding, most: int) -> RenderableType:
@@ -132,9 +136,9 @@ def _finding(finding: Finding, most: int) -> RenderableType:
     body = Table.grid(padding=(0, 1))
     body.add_row(Text(one_line(finding.means)))
     if finding.mend:
-        body.add_row(Text.assemble(("To mend it: ", "bold"), one_line(finding.mend), "."))
+        body.add_row(Text.assemble(("To mend it: ", "bold"), one_line(_ended(finding.mend))))
     if finding.symbols and not all(symbol in finding.what for symbol in finding.symbols):
-        body.add_row(Text(one_line(_listed(finding.symbols, most)), style="dim"))
+        body.add_row(Text(one_line(_listed(_short(finding.symbols, most), most)), style="dim"))
     head_table = Table.grid(padding=0)
     head_table.add_column(width=11, no_wrap=True)
     head_table.add_column()
@@ -147,7 +151,12 @@ def _note(finding: Finding) -> RenderableType:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Begin with a capital, unless it begins with a file's name."""
+    return text if "." in text.partition(" ")[0] else text[:1].upper() + text[1:]
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("=") else f"{text}."
 
 
 # ---- what is in it -----------------------------------------------------------------------------------------------
@@ -170,7 +179,9 @@ def _offers(found: Inspection, most: int) -> RenderableType:
     lines = [one.declaration for one in found.exports.functions]
     shown = [_hanging(Text(plain_types(one_line(line)))) for line in _first(lines, most)]
     if found.exports.undescribed:
-        shown.append(_hanging(Text(f"undescribed: {_listed(found.exports.undescribed, most)}", style="dim")))
+        shown.append(
+            _hanging(Text(f"undescribed: {_listed(_short(found.exports.undescribed, most), most)}", style="dim"))
+        )
     if found.exports.hooks:
         shown.append(_hanging(Text(f"hooks: {_listed(found.exports.hooks, most)}")))
     return Group(*shown)
@@ -185,7 +196,10 @@ def _data(found: Inspection, most: int) -> RenderableType:
     rows = sorted(found.data.variables, key=lambda one: (one.fate == "carried", not one.type))
     for one in rows[:most]:
         table.add_row(
-            one_line(one.name), _type(one.type, most), f"{one.size:,}", Text(one.fate, style=_FATES.get(one.fate, ""))
+            _type(one.name, most),
+            _type(one.type, most),
+            f"{one.size:,}",
+            Text(one.fate, style=_FATES.get(one.fate, "")),
         )
     body: list[RenderableType] = [table]
     if len(rows) > most:
@@ -196,20 +210,26 @@ def _data(found: Inspection, most: int) -> RenderableType:
 
 
 def _needed(found: Inspection, most: int) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     wanted: dict[str, list[str]] = {}
     for row in found.versions:
         wanted.setdefault(row.library, []).append(f"{row.wanted} (here {row.here})" if row.here else row.wanted)
     own = [one for one in found.needed if not one.by]
     rest = [one for one in found.needed if one.by]
-    for one in [*own, *rest][: max(most, len(own))]:
-        where = Text(one_line(one.path)) if one.path is not None else Text("not found", style="red")
-        table.add_row(Text(one_line(one.name), style="" if not one.by else "dim"), where)
-        if not one.by and wanted.get(one.name):
-            table.add_row("", Text(", ".join(wanted[one.name]), style="dim"))
-    return table
+    return Group(*(_hanging(_place(one, wanted)) for one in [*own, *rest][: max(most, len(own))]))
+
+
+def _place(one: Needed, wanted: dict[str, list[str]]) -> Text:
+    """Say where a needed library was found; only the directory, where its file has the name that was looked for."""
+    text = Text(one_line(one.name), style="dim" if one.by else "")
+    if one.path is None:
+        text.append(", not found", style="red")
+    elif one.path.endswith(f"/{one.name}"):
+        text.append(f" in {one_line(one.path[: -len(one.name) - 1] or '/')}")
+    else:
+        text.append(f" is {one_line(one.path)}")
+    if not one.by and wanted.get(one.name):
+        text.append(f"; wants {', '.join(wanted[one.name])}", style="dim")
+    return text
 
 
 def _undefined(found: Inspection, most: int) -> RenderableType:
@@ -218,12 +238,18 @@ def _undefined(found: Inspection, most: int) -> RenderableType:
         if one.found_in is not None:
             by.setdefault(one.found_in, []).append(one.name)
     nobody = [one.declaration or one.name for one in found.undefined if one.found_in is None and not one.weak]
-    lines = [_hanging(Text.assemble((f"{name}: ", "bold"), _listed(names, most))) for name, names in by.items()]
+    few = min(most, _FEW) if most == _SHOWN else most
+    lines = [
+        _hanging(Text.assemble((name, "bold"), f" ({len(names):,}): ", _listed(_short(sorted(names), most), few)))
+        for name, names in by.items()
+    ]
     if nobody:
-        lines.insert(0, _hanging(Text.assemble(("nobody: ", "bold red"), _listed(nobody, most))))
+        lines.insert(0, _hanging(Text.assemble(("nobody: ", "bold red"), _listed(_short(nobody, most), most))))
     weak = [one.name for one in found.undefined if one.found_in is None and one.weak]
+    weak = [name for name in weak if name not in _COMPILERS or most > _SHOWN]
     if weak:
-        lines.append(_hanging(Text.assemble(("nobody, and it can do without: ", "dim"), (_listed(weak, most), "dim"))))
+        text = _listed(_short(weak, most), most)
+        lines.append(_hanging(Text.assemble(("nobody, and it can do without: ", "dim"), (text, "dim"))))
     return Group(*lines)
 
 
@@ -269,6 +295,11 @@ def _hanging(text: Text) -> RenderableType:
 def _type(text: str, most: int) -> str:
     plain = plain_types(one_line(text))
     return plain if len(plain) <= _LONGEST_TYPE or most > _SHOWN else f"{plain[:_LONGEST_TYPE]}…"
+
+
+def _short(names: Sequence[str], most: int) -> list[str]:
+    """Cut names that are longer than a line: C++'s may have hundreds of characters."""
+    return [name if len(name) <= _LONGEST_TYPE or most > _SHOWN else f"{name[:_LONGEST_TYPE]}…" for name in names]
 
 
 def _first(lines: Sequence[str], most: int) -> list[str]:

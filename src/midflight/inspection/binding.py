@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 _DF_1_NODELETE = 8
 _HIDDEN_FROM_OTHERS = frozenset({1, 2})
-_MOST = 6
 
 
 def findings(scope: Scope) -> Iterator[Finding]:
@@ -36,10 +35,9 @@ def findings(scope: Scope) -> Iterator[Finding]:
     for name in staying:
         taken = tuple(sorted(_taken(scope.paths[name], own)))
         if taken:
-            shown = ", ".join(taken[:_MOST]) + (f" and {len(taken) - _MOST} more" if len(taken) > _MOST else "")
             yield Finding(
                 "held-by-needed", "resident",
-                f"{name}, which it needs and which is never unloaded, takes symbols from it: {shown}",
+                f"{name}, which it needs and which is never unloaded, takes symbols from it",
                 "Unless the program has loaded that library before, old versions stay loaded.",
                 f"load {name} first (ctypes.CDLL), or don't export what both have (-fvisibility=hidden)",
                 taken,

@@ -38,6 +38,20 @@ _MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC 64", 22: "S/390", 
              243: "RISC-V", 258: "LoongArch"}  # fmt: skip
 _GNU_UNIQUE = 10
 _INTERPRETER = "Py_InitializeFromConfig"
+_SCRIPT = 256
+_ALWAYS_AFFORDABLE = 32 << 20
+"""What compressed debug information may take in memory, however small the file is; else four thirds of the file, as
+reading it takes half as much again, and all together at most three times the file."""
+
+_DEBUG_SECTIONS = ("abbrev", "addr", "info", "line", "line_str", "str", "str_offsets", "types")
+"""What is read of the debug information."""
+
+_TODO = {
+    "wrong-machine": "build it for this machine",
+    "damaged": "check that the file is a shared library and was written completely, or build it again",
+}
+"""What to do where the refusal itself doesn't say."""
+
 _DF_1_NODELETE = 8
 
 
@@ -66,13 +80,13 @@ def examine(path: str, data: bytes, origin: Path, declared: Any = None) -> Inspe
         try:
             subject.findings += _hosting(data)
         except (LoadError, InterfaceError) as error:  # it is a library, and there is more to tell
-            subject.findings.append(_refused(error))
+            subject.findings.append(_refused(error, data))
         library = dynamic.read(dynamic.Held(data))
         elf = Elf(data)
         found = _look(subject, library, elf)
     except MidflightError as error:
         found = {}
-        subject.findings = [_refused(error)]
+        subject.findings = [_refused(error, data)]
     findings = tuple(sorted(subject.findings, key=lambda one: -SEVERITIES.index(one.severity)))
     return Inspection(
         path=readable(path),
@@ -97,12 +111,14 @@ def _machine(data: bytes) -> tuple[str, int]:
     return _MACHINES.get(number, f"ELF machine {number}"), {1: 32, 2: 64}.get(data[4], 0)
 
 
-def _refused(error: MidflightError) -> Finding:
+def _refused(error: MidflightError, data: bytes) -> Finding:
     """Turn the refusal that `load` would raise into a finding."""
-    name = {WrongMachineError: "wrong-machine", LoadError: "sanitizer", InterfaceError: "python-extension"}
-    return Finding(
-        name.get(type(error), "damaged"), "refused", error.what, "load() is refused, before any of it runs.", error.todo
-    )
+    if b"GNU ld script" in data[:_SCRIPT]:
+        what, todo = "it is a linker script, the text by which the linker finds a library", "give the library it names"
+        return Finding("damaged", "refused", what, "load() is refused, before any of it runs.", todo)
+    kinds = {WrongMachineError: "wrong-machine", LoadError: "sanitizer", InterfaceError: "python-extension"}
+    name = kinds.get(type(error), "damaged")
+    return Finding(name, "refused", error.what, "load() is refused, before any of it runs.", error.todo or _TODO[name])
 
 
 def _hosting(data: bytes) -> Iterator[Finding]:
@@ -117,7 +133,7 @@ def _hosting(data: bytes) -> Iterator[Finding]:
     if hosting.GO_MARK in data:
         yield Finding(
             "go-runtime", "worker",
-            "it is a Go library (c-shared): it brings Go's runtime along",
+            "it is a Go library (c-shared, or a plugin): it brings Go's runtime along",
             "The runtime can't be unloaded, and two of them in one process disturb each other; so each version runs in"
             " a process of its own, which ends with it.",
             "load the Go package itself, so that midflight builds it for its Go lane",
@@ -132,7 +148,7 @@ def _hosting(data: bytes) -> Iterator[Finding]:
 
 def _look(subject: _Subject, library: Dynamic, elf: Elf) -> dict[str, Any]:
     """Look at everything, and note what is found."""
-    _read_interface(subject)
+    _read_interface(subject, elf)
     names = read_names(elf)
     own = {one.name for one in names} | set(elf.exports)
     wanted = {one.name: one.binding == 2 for one in library.symbols if not one.defined}  # noqa: PLR2004 - STB_WEAK
@@ -140,7 +156,8 @@ def _look(subject: _Subject, library: Dynamic, elf: Elf) -> dict[str, Any]:
     stated = debug.describe(elf, subject.interface, subject.trouble, subject.origin)
     described = own_data.describe(subject.interface, elf, library, names, is_rust=imports.is_rust(own, wanted))
     constructors, destructors = _startup(library, names)
-    subject.findings += debug.findings(stated, subject.interface, subject.trouble)
+    if not subject.unread:
+        subject.findings += debug.findings(stated, subject.interface, subject.trouble)
     subject.findings += loading.findings(scope, subject.interface)
     subject.findings += binding.findings(scope)
     subject.findings += _unique(library)
@@ -166,13 +183,23 @@ def _look(subject: _Subject, library: Dynamic, elf: Elf) -> dict[str, Any]:
     }
 
 
-def _read_interface(subject: _Subject) -> None:
+def _read_interface(subject: _Subject, elf: Elf) -> None:
     """Read what is offered; without that `load` must be told."""
+    size = _inflated_size(elf)
+    if subject.declared is None and size > max(_ALWAYS_AFFORDABLE, 4 * len(subject.bytes) // 3):
+        what = f"its debug information is compressed and takes {size >> 20:,} MB: what it offers isn't told here"
+        subject.unread.append(f"{what}; load() reads it")
+        return
     digest = hashlib.sha256(subject.bytes).hexdigest()
     try:
         subject.interface = reader.read_interface(subject.bytes, sha256=digest, declared=subject.declared)
     except InterfaceError as error:
         subject.trouble = error
+
+
+def _inflated_size(elf: Elf) -> int:
+    """Return how much memory the compressed debug sections take when they are read."""
+    return sum(elf.inflated_size(f".debug_{name}") for name in _DEBUG_SECTIONS)
 
 
 def _unique(library: Dynamic) -> Iterator[Finding]:
