@@ -108,7 +108,7 @@ watcher.go_back = _go_back_together
 # ---- the queue ------------------------------------------------------------------------------------------------------
 
 
-_AFTERWARDS = "ask again when the outer swap has ended, from its report on or from another thread"
+_AFTERWARDS = "swap again when the outer swap has ended"
 
 
 def _refuse_inside(requests: Sequence[Request]) -> None:
