@@ -192,7 +192,8 @@ def _refuse_strangers(library: Path) -> None:
     try:
         _ownership.check_file(library)
     except OSError as error:
-        raise SourceError(f"the file can't be read ({error.strerror})", subject=str(library)) from error
+        what, todo = f"the file can't be read ({error.strerror})", "check the path and its permissions"
+        raise SourceError(what, subject=str(library), todo=todo) from error
     except IntegrityError as error:
         raise IntegrityError(
             f"another user may have made this library: {error.subject}: {error.what.rpartition(': ')[2]}",
