@@ -108,10 +108,11 @@ class _Host:
         self._words = (directory / "words").open("w+b")
         command = [sys.executable, *self.program, str(directory), str(seed), stages]
         cache = {"MIDFLIGHT_CACHE_DIR": str(directory / "cache"), "MIDFLIGHT_CACHE_SIZE": "256M"}
+        usual = {name: value for name, value in os.environ.items() if name != "MIDFLIGHT_PROBE"}  # as a user's program
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **cache},
+            env={**usual, **cache},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,

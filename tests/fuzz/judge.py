@@ -76,7 +76,7 @@ def use(interface: Interface, whole: diff.Side, data: bytes) -> None:
 def load(path: Path, *, declared: bool) -> str:
     """Load a library, call nothing, and unload it; return the kind of error that refused it, or ""."""
     try:
-        module = midflight.load(path, name="damaged", probe=True, interface=DECLARED if declared else None)
+        module = midflight.load(path, name="damaged", interface=DECLARED if declared else None)
     except midflight.ProbeError as error:
         str(error)
         return f"ProbeError, {error.kind}"

@@ -172,7 +172,10 @@ class CTypes:
         result = self._of(signature.result)
         if isinstance(self._interface.strip(signature.result), Pointer):
             result = ctypes.c_void_p  # the only pointer that ctypes lets a Python function return
-        return ctypes.CFUNCTYPE(result, *[self._of(param) for param in signature.params])
+        params = [self._of(param) for param in signature.params]
+        if None in params:  # no C compiler says that a parameter is void, or a function
+            return ctypes.c_void_p
+        return ctypes.CFUNCTYPE(result, *params)
 
     def _held(self, type_id: TypeId) -> CType:
         """Return the class of a type that is part of another one, complete."""

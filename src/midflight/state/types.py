@@ -98,6 +98,8 @@ class Sameness:
         pair = self._old.behind(old), self._new.behind(new)
         known = self._known.get(pair)
         if known is None:
+            # Pointers are compared by name: only what has none can lead back to itself, and is not carried as it is.
+            self._known[pair] = False
             known = self._known[pair] = self._identical(*pair)
         return known and self._old.lock(old) == self._new.lock(new)
 
