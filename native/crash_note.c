@@ -41,9 +41,9 @@ note(int number, siginfo_t *info, void *context)
 }
 
 bool
-mf_crash_note_first(mf_crash *to)
+mf_crash_note_first(mf_crash *to, int signals)
 {
     first = to;
     mf_crash_watch(MF_WATCH_NOTE, note);
-    return mf_crash_signals_arm(MF_ALL_CRASHES);
+    return mf_crash_signals_arm(signals);
 }

@@ -28,8 +28,8 @@ typedef struct mf_crash {
 /* Fills in all of it, in a handler. */
 void mf_crash_describe(mf_crash *crash, int number, siginfo_t *info, void *context);
 
-/* From now on the first crash of this process, of any signal that ends one with a core dump, is noted.  Once for a process.
+/* From now on the first crash of this process is noted: by so many of the signals of crash_signals.h.  Once for a process.
  * False: no memory. */
-bool mf_crash_note_first(mf_crash *note);
+bool mf_crash_note_first(mf_crash *note, int signals);
 
 #endif

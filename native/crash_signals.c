@@ -19,7 +19,8 @@
 enum { HANDLER_STACK = 256 * 1024, MOST_ACTIONS = 8 }; /* actions that know nothing of it run there too */
 enum { RED_ZONE = 128, SIGNAL_FRAME = 3584 }; /* what the kernel would have needed on the interrupted stack, about */
 
-static const int CRASHES[MF_ALL_CRASHES] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+static const int ENDS[MF_ALL_ENDS] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGABRT, SIGTRAP, SIGSYS,    SIGQUIT,
+                                      SIGXCPU, SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF};
 
 /* What was there before, the oldest first.  Never changed nor freed: a handler may be reading it. */
 typedef struct chain {
@@ -37,7 +38,7 @@ typedef struct passing {
 } passing;
 
 static _Atomic mf_crash_watcher watchers[MF_WATCHERS];
-static chain *_Atomic chains[MF_ALL_CRASHES];
+static chain *_Atomic chains[MF_ALL_ENDS];
 static _Thread_local passing *innermost_passing __attribute__((tls_model("initial-exec")));
 static _Thread_local void *own_stack __attribute__((tls_model("initial-exec"))); /* that we have given this thread; or NULL */
 
@@ -84,12 +85,22 @@ asked(int number, const siginfo_t *info, const void *context, uintptr_t here)
     return raised || context == outer->context ? outer->level + 1 : 0;
 }
 
+static int
+index_of(int number)
+{
+    int index = 0;
+    while (index < MF_ALL_ENDS - 1 && ENDS[index] != number) {
+        index++;
+    }
+    return index;
+}
+
 static void
 end_by(int number, siginfo_t *info)
 {
     struct sigaction fallback = {.sa_handler = SIG_DFL};
     sigaction(number, &fallback, NULL);
-    if (info->si_code <= 0) { /* a fault comes again by itself on return */
+    if (info->si_code <= 0 || index_of(number) >= MF_CRASHES) { /* a fault comes again by itself on return */
         sigset_t only;
         sigemptyset(&only);
         sigaddset(&only, number);
@@ -175,16 +186,6 @@ pass_on(const chain *before, int level, int number, siginfo_t *info, void *conte
     self.self = NULL;
 }
 
-static int
-index_of(int number)
-{
-    int index = 0;
-    while (index < MF_ALL_CRASHES - 1 && CRASHES[index] != number) {
-        index++;
-    }
-    return index;
-}
-
 static void
 handle(int number, siginfo_t *info, void *context)
 {
@@ -263,7 +264,7 @@ arm(int index)
 {
     struct sigaction found, ours = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     ours.sa_sigaction = handle;
-    if (sigaction(CRASHES[index], NULL, &found) != 0 || is_ours(&found)) {
+    if (sigaction(ENDS[index], NULL, &found) != 0 || is_ours(&found)) {
         return true;
     }
     const chain *before = atomic_load(&chains[index]);
@@ -277,7 +278,7 @@ arm(int index)
         return false;
     }
     atomic_store(&chains[index], kept);
-    return sigaction(CRASHES[index], &ours, NULL) == 0;
+    return sigaction(ENDS[index], &ours, NULL) == 0;
 }
 
 bool

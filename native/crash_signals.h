@@ -23,8 +23,9 @@ typedef bool (*mf_crash_watcher)(int number, siginfo_t *info, void *context);
 
 void mf_crash_watch(int place, mf_crash_watcher watcher);
 
-/* SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT; and besides SIGTRAP and SIGSYS. */
-enum { MF_CRASHES = 5, MF_ALL_CRASHES = 7 };
+/* SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT; besides them SIGTRAP and SIGSYS; and the others that end a process unless it sees
+ * to them, but for those that Python sees to. */
+enum { MF_CRASHES = 5, MF_ALL_CRASHES = 7, MF_ALL_ENDS = 16 };
 
 /* Sees to it that the first so many are ours, and that this thread has a stack on which a handler can run.  May be called
  * again.  False: no memory. */

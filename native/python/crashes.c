@@ -84,7 +84,7 @@ note_crashes(PyObject *Py_UNUSED(module), PyObject *object)
         PyErr_SetString(PyExc_ValueError, "a note of a crash needs more room");
         return NULL;
     }
-    if (!mf_crash_note_first(view.buf)) {
+    if (!mf_crash_note_first(view.buf, MF_ALL_ENDS)) {
         return PyErr_NoMemory();
     }
     Py_RETURN_NONE;

@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../crash_signals.h"
 #include "worker.h"
 
 enum { WATCHER_STACK = 64 * 1024 };
@@ -361,7 +362,7 @@ main(int count, char **words)
     }
     prctl(PR_SET_NAME, all.name);
     keep_descriptors();
-    mf_crash_note_first(&channel->crash);
+    mf_crash_note_first(&channel->crash, MF_ALL_CRASHES);
     /* The threads come first: their stacks are none of what the library uses up. */
     if (!start_watching() || !serve_all()) {
         fail(MF_SYSTEM, "no room for the worker's threads");

@@ -57,8 +57,9 @@ CRASH_NOTE_SIZE: int
 def note_crashes(memory: WriteableBuffer, /) -> None:
     """From now on write the first crash of this process to ``memory``, which others may map; then it ends as it would.
 
-    ``memory`` is held for ever, is aligned for integers, and all 0 at first.  Once in a process, which is for trying.
-    Threads that want to have a crash by using up their stack noted call `crash_stack` first; the calling one needn't.
+    A crash is any signal that would end it, but for those that Python sees to.  ``memory`` is held for ever, is aligned
+    for integers, and all 0 at first.  Once in a process, which is for trying.  Threads that want to have a crash by
+    using up their stack noted call `crash_stack` first; the calling one needn't.
     """
 
 RECORD_SIZE: int

@@ -116,6 +116,27 @@ def test_a_crash_is_refused_with_its_place(calc: Calc, deed: str, place: str):
         assert error.address == 0
 
 
+OTHERS = ["BUS", "TRAP", "SYS", "QUIT", "XCPU", "ALRM", "HUP", "TERM", "USR1", "USR2", "VTALRM", "PROF"]
+
+
+@pytest.mark.parametrize("name", [f"SIG{name}" for name in OTHERS])
+def test_any_signal_is_a_crash_and_says_where(calc: Calc, name: str):
+    """Also one that ends a process without a core dump."""
+    text = f"#include <signal.h>\nint midflight_check_it(void) {{ return raise({name}) + 1; }}"
+    error = calc.refused(calc.library("raising", text))
+    assert (error.kind, error.signal) == ("crash", signal.Signals[name])
+    assert f"in midflight_check_it (raising-source.c:8): {name}" in str(error)
+    assert any(frame.startswith("midflight_check_it (raising-source.c:8") for frame in error.backtrace)
+
+
+def test_an_alarm_that_nobody_waits_for_is_a_crash(calc: Calc):
+    """The kernel sends it, once."""
+    text = "#include <unistd.h>\nint midflight_check_it(void) { ualarm(1000, 0); for (;;) pause(); }"
+    error = calc.refused(calc.library("alarming", text), probe=midflight.Probe(timeout=60.0))
+    assert (error.kind, error.signal) == ("crash", signal.SIGALRM)
+    assert any(frame.startswith("midflight_check_it") for frame in error.backtrace)
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_a_hang_is_refused_and_says_where(calc: Calc, place: str):
     error = calc.refused(_candidate(calc, "hang", place), probe=midflight.Probe(timeout=1.0))
