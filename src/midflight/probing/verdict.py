@@ -123,7 +123,7 @@ class _Judge:
 
     def _too_large(self, took: int) -> ProbeError:
         most = self._probe.memory or 0
-        what = f"took more than the {most:,} bytes of memory that it may {self._when()}: its process had {took:,}"
+        what = f"took more memory than the {most:,} bytes that it may have, {self._when()}: its process had {took:,}"
         todo = "mend the new version, or allow more with probe=midflight.Probe(memory=...)"
         return self._error(what, "memory", todo, text=_readable(self._outcome.words))
 
