@@ -11,6 +11,7 @@
 #include "crash_record.h"
 #include "destructors.h"
 #include "elf_file.h"
+#include "exit_handlers.h"
 #include "guard.h"
 #include "initial.h"
 #include "leftovers.h"
@@ -96,6 +97,7 @@ prepare(mf_elf *elf, mf_image *image, const mf_image_options *options, plan *pla
     image->lazy_possible = elf->lazy_possible;
     bind_all(elf, mf_leftovers_wrappers);
     bind_all(elf, mf_thread_keys_wrappers);
+    bind_all(elf, mf_exit_handlers_wrappers);
     if (options->bindings != NULL) {
         bind_all(elf, options->bindings);
     }
@@ -418,6 +420,7 @@ mf_image_close(mf_image *image)
         return false;
     }
     mf_thread_keys_delete(image->facts.low, image->facts.high);
+    mf_exit_handlers_forget(image->facts.low, image->facts.high);
     mf_record_remove(image->facts.low);
     remove_file(image);
     return true;

@@ -295,6 +295,28 @@ print("".join(sorted(os.read(reader, 100).decode())))
     assert (sorted(letters[:3]), sorted(letters[3:])) == (["a", "d", "s"], ["a", "d", "s"])
 
 
+NEVER_ASKS = """
+extern int __cxa_atexit(void (*)(void *), void *, void *);
+static int own, called;
+static void goodbye(void *argument) { called += argument == &own; }
+int begin(void) { return __cxa_atexit(goodbye, &own, &own); }
+"""
+
+
+def test_exit_handlers_that_a_library_leaves_behind_are_not_called(workshop, plain):
+    """It was linked without what asks for them when it is unloaded, so they are called where its code was."""
+    path = workshop.library("never", NEVER_ASKS, "-nostartfiles")
+    assert plain("one = dlopen(arguments[0]); one.begin(); dlclose(one)", path).code in CRASHES
+
+    script = """
+import midflight
+module = midflight.load(arguments[0])
+module.begin()
+print(midflight.unload(module).status)
+"""
+    assert plain(script, path) == Outcome(0, ["unloaded"])
+
+
 # ---- handles that somebody else has ---------------------------------------------------------------------------------
 
 OPENS_ITSELF = """
