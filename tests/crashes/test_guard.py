@@ -19,6 +19,7 @@ import pytest
 
 import midflight
 from midflight._control import control_of
+from midflight.artifact import backtrace
 
 CRASHES = {
     "segv": (signal.SIGSEGV, 8),
@@ -89,6 +90,23 @@ def test_backtrace_of_cxx(workshop) -> None:
     inner, outer = crash(module.crash, 8).backtrace
     assert inner.startswith("game::move(int*, double) (game-source.cc:")
     assert outer.startswith("crash (game-source.cc:")
+
+
+LONG = "a" * 120
+SHORTENED = {
+    "std::map<int, long>::find(int const&)": "std::map<int, long>::find(int const&)",
+    f"std::map<{LONG}>::find(int)": "std::map<…>::find(int)",
+    f"std::pair<a<b>, c<d>> run<f(g)>({LONG})": "std::pair<…> run<…>(…)",
+    f"operator<<(std::ostream&, box<{LONG}>)": "operator<<(std::ostream&, box<…>)",
+    f"call::operator()<{LONG}>(int) const": "call::operator()<…>(int) const",
+    f"{LONG}::run()": f"{LONG[:100]}…",
+}
+
+
+@pytest.mark.parametrize("name", SHORTENED)
+def test_long_names_are_shortened(name: str) -> None:
+    """A frame is a line that can be read, whatever templates it comes from."""
+    assert backtrace._without_arguments(name) == SHORTENED[name]
 
 
 def test_first_version_stays(crashing) -> None:

@@ -160,6 +160,16 @@ def test_what_isn_t(start, programs, action) -> None:
     assert remembered(programs).crashes == []
 
 
+def test_a_version_that_is_only_tried(start, crashing, programs, monkeypatch) -> None:
+    """In a probe: what crashes there is no version of the program's."""
+    monkeypatch.setenv("MIDFLIGHT_PROBE", "on")
+    bad = crashing.make(2, "__attribute__((constructor)) static void begin(void) { write_wild(); }")
+    swap = f"try: midflight.swap(module, {str(bad)!r})\nexcept midflight.ProbeError as error: print(error.kind)"
+    for _ in range(2):  # the second process of a probe would take in what the first one has left
+        assert start(1, swap).out == "1\ncrash\n"
+    assert programs.call("-m", "midflight", "crashes").out == "no version has crashed a program\n"
+
+
 def test_handled_by_the_program(start, programs) -> None:
     """A program that goes on after a crash, by a handler of its own, and ends as it should hasn't crashed."""
     action = "import signal; signal.signal(signal.SIGBUS, lambda *_: None); module.bus()"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _MOST_FRAMES = 32
+_LONG_NAME = 100
+_OPERATORS = ("operator", "operator<", "operator(")
 # What compilers add to the names of parts and copies that they make.
 _ADDED = re.compile(r"\.(?:cold|localalias|(?:constprop|isra|part|llvm|lto_priv)\.\d+)(?=\.|$)")
 
@@ -112,5 +114,26 @@ def _readable(symbol: str) -> str:
         status = ctypes.c_int()
         text = demangle(name.encode(), None, None, ctypes.byref(status))
         if text:
-            return ctypes.string_at(text).decode("utf-8", "replace")
+            return _without_arguments(ctypes.string_at(text).decode("utf-8", "replace"))
     return name
+
+
+def _without_arguments(name: str) -> str:
+    """Leave out of a long C++ name what its templates are made with, then its parameters; cut what is still long."""
+    for brackets in ("<>", "()"):
+        if len(name) > _LONG_NAME:
+            name = _emptied(name, *brackets)
+    return name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}…"
+
+
+def _emptied(name: str, opening: str, closing: str) -> str:
+    kept, depth = "", 0
+    for letter in name:
+        inside = depth
+        if letter == opening and not kept.endswith(_OPERATORS):
+            depth += 1
+        elif letter == closing and depth > 0:
+            depth -= 1
+        if inside == 0 or depth == 0:
+            kept += f"{letter}…" if depth > inside else letter
+    return kept

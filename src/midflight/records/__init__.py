@@ -42,8 +42,11 @@ def identity_of(name: str, source: Source) -> str:
 
 
 def line_of(identity: str, artifact: Artifact, number: int) -> int:
-    """Note that a version is about to be loaded here; return its number for the core, 0 if nothing is recorded."""
-    return run.line(identity, artifact, number)
+    """Note that a version is about to be loaded here; return its number for the core, 0 if nothing is recorded.
+
+    ``identity``: "" for what is only tried, in a probe: how that ends is no crash of a program's.
+    """
+    return run.line(identity, artifact, number) if identity else 0
 
 
 def instead(name: str, identity: str, artifact: Artifact) -> Instead | None:
