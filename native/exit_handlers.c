@@ -7,13 +7,14 @@
 
 /* The system's own list has one of these as the argument of `run`, which frees it: at the latest when the process ends. */
 typedef struct handler {
-    void (*function)(void *); /* NULL when it is forgotten */
+    void (*function)(void *);
     void *argument;
     const void *library; /* an address in it, by which the system knows whose it is */
+    bool forgotten;      /* and no longer in the list */
     struct handler *next, **link;
 } handler;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the list, and function and link of each in it */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* protects the list, and whether each is in it */
 static handler *handlers;
 
 int __cxa_atexit(void (*function)(void *), void *argument, void *library);
@@ -33,15 +34,14 @@ run(void *argument)
 {
     handler *one = argument;
     pthread_mutex_lock(&lock);
-    void (*function)(void *) = one->function;
-    if (function != NULL) {
+    if (!one->forgotten) {
         take_out(one);
     }
     pthread_mutex_unlock(&lock);
-    argument = one->argument;
+    handler copy = *one;
     free(one);
-    if (function != NULL) {
-        function(argument);
+    if (!copy.forgotten) {
+        copy.function(copy.argument);
     }
 }
 
@@ -87,7 +87,7 @@ mf_exit_handlers_forget(uintptr_t low, uintptr_t high)
         next = one->next;
         if (lies_in(one, low, high)) {
             take_out(one);
-            one->function = NULL;
+            one->forgotten = true;
             count++;
         }
     }

@@ -108,6 +108,7 @@ class _Host:
         self._words = (directory / "words").open("w+b")
         command = [sys.executable, *self.program, str(directory), str(seed), stages]
         cache = {"MIDFLIGHT_CACHE_DIR": str(directory / "cache"), "MIDFLIGHT_CACHE_SIZE": "256M"}
+        cache["XDG_STATE_HOME"] = str(directory / "state")  # one run's crashes must not change what the next one loads
         usual = {name: value for name, value in os.environ.items() if name != "MIDFLIGHT_PROBE"}  # as a user's program
         self._process = subprocess.Popen(
             command,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -301,6 +302,25 @@ static int own, called;
 static void goodbye(void *argument) { called += argument == &own; }
 int begin(void) { return __cxa_atexit(goodbye, &own, &own); }
 """
+
+
+LEADS_NOWHERE = """
+extern int __cxa_atexit(void (*)(void *), void *, void *);
+extern void nobody(void *) __attribute__((weak));
+extern void *__dso_handle __attribute__((visibility("hidden")));
+int begin(void) { return __cxa_atexit(nobody, 0, &__dso_handle); }
+"""
+
+
+def test_an_exit_handler_that_leads_nowhere(workshop, plain):
+    """A weak function that nobody defines: the unload is a crash, as ever."""
+    script = """
+import midflight
+module = midflight.load(arguments[0], probe=False)
+module.begin()
+midflight.unload(module)
+"""
+    assert plain(script, workshop.library("nowhere", LEADS_NOWHERE)).code == -signal.SIGSEGV
 
 
 def test_exit_handlers_that_a_library_leaves_behind_are_not_called(workshop, plain):
