@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -272,6 +275,25 @@ def test_random_records(read_library, records):
         assert isinstance(first, Pointer)
         assert places(compiled, first.target) == places(written, second.target)
         check(compiled, classes, first.target)
+
+
+UNION = "union u { int a : 1; int b : 5; long c : 40; char all[64]; }; void f(union u *u);"
+MAKE_CLASSES = f"""
+from midflight.artifact import declared
+from midflight.artifact.ctypes_types import CTypes
+u = CTypes(declared.parse({UNION!r})).namespace()["u"]()
+u.a, u.b, u.c = -1, 10, 5
+print(u.a, u.b, u.c, bytes(u)[:2])
+"""
+
+
+def test_no_bit_field_is_tried_outside_of_its_record():
+    """In a union ctypes puts all but the first one before the first byte; Python's own checks see what is written."""
+    checked = {**os.environ, "PYTHONMALLOC": "debug"}
+    done = subprocess.run(
+        [sys.executable, "-c", MAKE_CLASSES], env=checked, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "-1 5 5 b'\\x05\\x00'\n"), done.stderr
 
 
 class SlowFirst(tuple[Type, ...]):

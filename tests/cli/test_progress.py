@@ -59,6 +59,7 @@ def test_lines_never_move_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_shown_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     console, screen = _console(terminal=False)
     with progress.spinner(console):
@@ -66,4 +67,4 @@ def test_nothing_is_shown_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     with builds.building("later.c"):
         pass
     assert screen.getvalue() == ""
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert not [thread for thread in set(threading.enumerate()) - before if isinstance(thread, threading.Timer)]

@@ -107,10 +107,11 @@ def _fits(
 def _holds_bits(trial: Any, member: Member) -> bool:
     """Try a bit-field: writing it must change its own bits and no others.
 
-    What ctypes says about a bit-field's place isn't enough: with bool, and in unions, it writes elsewhere.
+    What ctypes says about a bit-field's place isn't enough: with bool, and in unions, it writes elsewhere.  Outside of
+    the record even, before its first byte: there it must not be tried.
     """
-    size = ctypes.sizeof(trial)
-    if size > _LARGEST_TRIED:
+    size, offset = ctypes.sizeof(trial), getattr(trial, member.name).offset
+    if size > _LARGEST_TRIED or offset < 0 or offset + ctypes.sizeof(member.type) > size:
         return False
     mask = ((1 << (member.bits or 0)) - 1) << (member.first_bit or 0)
     full = (1 << size * 8) - 1
