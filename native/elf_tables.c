@@ -83,6 +83,43 @@ check_gnu_hash(const mf_elf *elf, uint64_t address, size_t *count, mf_failure *f
     return MF_OK;
 }
 
+static bool
+lies_in_thread_storage(const mf_elf *elf, uint64_t offset, uint64_t size)
+{
+    for (size_t i = 0; i < elf->segment_count; i++) {
+        const Elf64_Phdr *segment = &elf->segments[i];
+        if (segment->p_type == PT_TLS) {
+            return offset <= segment->p_memsz && size <= segment->p_memsz - offset;
+        }
+    }
+    return false;
+}
+
+/* What a symbol without a type stands for may lie anywhere: linker scripts define such ones. */
+static mf_failure_kind
+check_place(const mf_elf *elf, const Elf64_Sym *symbol, mf_failure *failure)
+{
+    const char *name = elf->strings + symbol->st_name;
+    if (symbol->st_shndx == SHN_UNDEF || symbol->st_shndx == SHN_ABS) {
+        return MF_OK;
+    }
+    switch (ELF64_ST_TYPE(symbol->st_info)) {
+    case STT_FUNC:
+    case STT_GNU_IFUNC:
+        return mf_elf_mapped(elf, symbol->st_value, 1, PF_X) ? MF_OK : BAD("the function %s lies outside of its code", name);
+    case STT_OBJECT:
+        return mf_elf_mapped(elf, symbol->st_value, symbol->st_size, PF_R)
+                   ? MF_OK
+                   : BAD("the variable %s lies outside of its data", name);
+    case STT_TLS:
+        return lies_in_thread_storage(elf, symbol->st_value, symbol->st_size)
+                   ? MF_OK
+                   : BAD("the variable %s lies outside of its threads' data", name);
+    default:
+        return MF_OK;
+    }
+}
+
 static mf_failure_kind
 check_symbols(mf_elf *elf, const mf_entries *found, mf_failure *failure)
 {
@@ -94,16 +131,10 @@ check_symbols(mf_elf *elf, const mf_entries *found, mf_failure *failure)
         return BAD("its table of dynamic symbols lies outside of what is loaded");
     }
     for (size_t i = 0; i < elf->symbol_count; i++) {
-        const Elf64_Sym *symbol = &elf->symbols[i];
-        unsigned type = ELF64_ST_TYPE(symbol->st_info);
-        if (symbol->st_name >= elf->strings_size) {
+        if (elf->symbols[i].st_name >= elf->strings_size) {
             return BAD("symbol %zu's name lies outside of its table of names", i);
         }
-        bool is_code = (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol->st_shndx != SHN_UNDEF &&
-                       symbol->st_shndx != SHN_ABS;
-        if (is_code && !mf_elf_mapped(elf, symbol->st_value, 1, PF_X)) {
-            return BAD("the function %s lies outside of its code", elf->strings + symbol->st_name);
-        }
+        TRY(check_place(elf, &elf->symbols[i], failure));
     }
     return MF_OK;
 }

@@ -6,11 +6,13 @@ assertions), a check that refuses what real toolchains make.
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 import midflight
 from midflight import _core
@@ -79,6 +81,21 @@ def test_the_check_lets_real_libraries_through():
     assert len(checked) > 5
     for path in checked:
         _core.check(Path(path).read_bytes())
+
+
+MOVED = {"say": "outside of its code", "kept": "outside of its data", "shared": "outside of its threads' data"}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_symbol_that_lies_elsewhere(workshop, name):
+    """What is bound to it would write into somebody else's memory, if there is any at that place."""
+    data = bytearray(workshop.library("c", C + "int kept;").read_bytes())
+    table = ELFFile(io.BytesIO(bytes(data))).get_section_by_name(".dynsym")
+    found = next(number for number, symbol in enumerate(table.iter_symbols()) if symbol.name == name)
+    value = table["sh_offset"] + found * table["sh_entsize"] + 8
+    data[value + 2] ^= 4  # 256 KiB on
+    with pytest.raises(midflight.BadLibraryError, match=f"{name} lies {MOVED[name]}"):
+        _core.check(bytes(data))
 
 
 def test_a_damaged_library_changes_nothing(workshop, refused, running):
